@@ -1,0 +1,27 @@
+"""The words for row warnings: each kind's sentence, with the facts filled in."""
+
+from results.records import RowWarning
+
+CAVEATS: dict[str, str] = {
+    "cpu_contention": "other processes took {share:.0%} of the machine's CPU time",
+    "cpu_throttled": "the container's CPU quota throttled the process {periods:.0f} times",
+    "governor": "the CPU governor is {governor}, not performance",
+    "dirty_start": "the case began with {excess:.1%} more memory than right after the load",
+    "early_stop": "{stopped} of {requests} requests stopped before {wanted} tokens",
+    "token_mismatch": "the text of {requests} requests re-tokenizes to {recount} tokens, the engine counted {count}",
+    "base_model": "a base model continues text, so its answers score below those of an instruction-tuned one",
+    "expanded_weights": "weights were expanded from {source}: speed and memory are those of {quantization}, quality is that of {source}",
+    "few_iterations": "only {iterations} of {wanted} iterations fitted",
+    "errors": "{errors} of {requests} requests failed",
+    "process_spread": "processes differ by {spread:.0%}",
+    "within_process": "the interval is the spread within one process: run three or more",
+    "failed_processes": "{failed} of {planned} processes failed ({kinds})",
+}  # fmt: skip
+
+
+def sentence(warning: RowWarning) -> str:
+    """The warning as one sentence; an unknown kind (from a newer version) shows its facts."""
+    template = CAVEATS.get(warning.kind)
+    if template is None:
+        return f"{warning.kind} {warning.facts}"
+    return template.format(**warning.facts)

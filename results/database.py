@@ -1,0 +1,219 @@
+"""Opening the store's database: engine, pragmas, migrations, backups. What stands in the tables is left to `results.store`."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from results.errors import StoreError
+
+DEFAULT_URL = "sqlite:///.bench/results.db"
+BUSY_TIMEOUT_MS = 30_000
+
+SAFE_WAL = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+"""SQLite releases in which the WAL-reset corruption with several connections is mended: two backports, then all later."""
+
+
+def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
+    """Whether write-ahead logging with several connections is safe in this SQLite."""
+    return version >= SAFE_WAL[-1] or any(fixed <= version and fixed[:2] == version[:2] for fixed in SAFE_WAL)
+
+
+def parse_url(url: str) -> sa.URL:
+    """The URL of a store; a plain path means SQLite.
+
+    Raises:
+        StoreError: no database URL, or one of a database that is not supported.
+    """
+    if "://" not in url:
+        url = f"sqlite:///{url}"
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise StoreError("The store is not a database URL: give sqlite:///PATH, a path, or postgresql://…") from error
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(f"A store in {parsed.get_backend_name()!r} is not supported: use sqlite:///PATH or postgresql://…")
+    return parsed
+
+
+def sqlite_path(url: sa.URL) -> Path | None:
+    """The database file of a SQLite URL; `None` for other databases and for `:memory:`."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database)
+
+
+def open_for_writing(url: str) -> sa.Engine:
+    """Open, create or migrate the store; an older SQLite store is copied first.
+
+    Raises:
+        StoreError: the store is from a newer version, is no database, or cannot be written.
+    """
+    parsed = parse_url(url)
+    path = sqlite_path(parsed)
+    if path is not None:
+        _make_folder(path)
+    engine = _engine(parsed, read_only=False)
+    with _readable_errors(parsed):
+        upgrade(engine, path)
+    return engine
+
+
+def open_for_reading(url: str) -> sa.Engine:
+    """Open an existing store without changing it.
+
+    Raises:
+        StoreError: there is none, or it is older or newer than this version.
+    """
+    parsed = parse_url(url)
+    path = sqlite_path(parsed)
+    if path is not None and not path.exists():
+        raise StoreError(f"There is no store at {path}: run `bench run SUITE` first, or name one with --store.")
+    engine = _engine(parsed, read_only=True)
+    with _readable_errors(parsed), engine.connect() as connection:
+        revision, head = revisions(connection)
+    if revision is None:
+        raise StoreError(f"{parsed.render_as_string()} is no Gemmeter store: name another with --store.")
+    if revision != head:
+        raise StoreError("The store is older than this version: run `bench db upgrade`, which makes a copy first.")
+    return engine
+
+
+def revisions(connection: sa.Connection) -> tuple[str | None, str]:
+    """The store's revision (`None` before the first) and this version's.
+
+    Raises:
+        StoreError: the store comes from a newer version.
+    """
+    scripts = ScriptDirectory.from_config(_alembic_config())
+    head = scripts.get_current_head() or ""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreError(f"The store comes from a newer version (revision {revision}): upgrade gemmeter to use it.")
+    return revision, head
+
+
+def upgrade(engine: sa.Engine, path: Path | None) -> Path | None:
+    """Bring the store to this version in one transaction; returns the copy that was made of an older one, if any."""
+    with engine.connect() as connection:
+        revision, head = revisions(connection)
+        if revision == head:
+            return None
+        if revision is None and sa.inspect(connection).get_table_names():
+            raise StoreError("The database holds other tables and is no Gemmeter store: name another with --store.")
+    copy = backup(path) if path is not None and revision is not None else None
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7206391)"))
+        if revisions(connection)[0] != head:
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    return copy
+
+
+def backup(path: Path, target: Path | None = None) -> Path:
+    """Copy a SQLite store while others may use it; the copy appears whole or not at all.
+
+    Raises:
+        StoreError: there is no store, or the target exists.
+    """
+    if not path.exists():
+        raise StoreError(f"There is no store at {path} to copy.")
+    if target is None:
+        target = path.with_name(f"{path.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.backup.db")
+    if target.exists():
+        raise StoreError(f"{target} exists already: name another file.")
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+    except sqlite3.Error as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"The store at {path} could not be copied: {error}.") from error
+    partial.rename(target)
+    return target
+
+
+def check(engine: sa.Engine) -> list[str]:
+    """What is wrong with the store, one sentence each: damaged pages, rows without their parents. Empty when sound."""
+    problems = []
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            problems += [f"SQLite's integrity check says: {line}" for line in found if line != "ok"]
+            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            problems += [f"row {row[1]} of {row[0]} has lost its parent in {row[2]}" for row in orphans]
+    return problems
+
+
+def _engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
+    path = sqlite_path(url)
+    if path is None and url.get_backend_name() == "postgresql":
+        return sa.create_engine(url, execution_options={"postgresql_readonly": read_only})
+    if path is None:
+        engine = sa.create_engine(url, poolclass=sa.pool.StaticPool)
+    elif read_only:
+        engine = sa.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        )
+    else:
+        engine = sa.create_engine(url)
+    journal_mode = None if read_only or path is None else "WAL" if wal_is_safe() else "DELETE"
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if journal_mode:
+            connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+
+    @sa.event.listens_for(engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class _readable_errors:
+    """Turns the database's own errors on opening into one sentence."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self.name = url.render_as_string(hide_password=True)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        if isinstance(error, sa.exc.DBAPIError | sqlite3.Error):
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            raise StoreError(f"The store {self.name} cannot be opened: {reason}. Check the path and its rights.") from error
+
+
+def _make_folder(path: Path) -> None:
+    folder = path.parent
+    try:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            if folder.name == ".bench":
+                (folder / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StoreError(f"The folder {folder} cannot be made: {error.strerror}. Name another store with --store.") from error
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,217 @@
+"""The words: every metric with its unit, direction, definition and the names that others give it.
+
+Whatever shows, exports, compares or alerts reads this table. A metric either derives from a record's raw times
+(`derive`) or was measured and stands in a record's `values` under the same name. Statistics are left to `results.stats`.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+from results.records import Measurement, Request
+
+Level = Literal["request", "process", "score"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    unit: str
+    better: Literal["lower", "higher"] | None
+    level: Level
+    label: str
+    definition: str
+    exact: bool = False
+    """Exact metrics repeat to the bit on one build; noisy ones need statistics."""
+    margin: float | None = None
+    """Differences within it do not matter: relative, or absolute for unit `score`; `None`: described, never judged."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names elsewhere, by tool. Where a definition differs, it is no alias."""
+    derive: Callable[[Request], tuple[float, ...]] | None = None
+    derive_process: Callable[[Measurement], float | None] | None = None
+
+
+def _ttft(request: Request) -> tuple[float, ...]:
+    return () if request.first_content_s is None else (request.first_content_s - request.sent_s,)
+
+
+def _ttft_scheduled(request: Request) -> tuple[float, ...]:
+    return () if request.first_content_s is None else (request.first_content_s - request.scheduled_s,)
+
+
+def _e2e(request: Request) -> tuple[float, ...]:
+    return () if request.last_content_s is None else (request.last_content_s - request.sent_s,)
+
+
+def _e2e_scheduled(request: Request) -> tuple[float, ...]:
+    return () if request.last_content_s is None else (request.last_content_s - request.scheduled_s,)
+
+
+def _tpot(request: Request) -> tuple[float, ...]:
+    """(last content - first content) / (output tokens - tokens in the first content event)."""
+    if request.first_content_s is None or request.last_content_s is None or request.output_tokens is None:
+        return ()
+    after_first = request.output_tokens - next((k for k in request.event_tokens if k > 0), 0)
+    if after_first <= 0:
+        return ()
+    return ((request.last_content_s - request.first_content_s) / after_first,)
+
+
+def _itl(request: Request) -> tuple[float, ...]:
+    times = [time for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True) if tokens > 0]
+    return tuple(later - earlier for earlier, later in pairwise(times))
+
+
+def _per(
+    count: Callable[[Request], float | None], time: Callable[[Request], tuple[float, ...]]
+) -> Callable[[Request], tuple[float, ...]]:
+    def rate(request: Request) -> tuple[float, ...]:
+        counted, seconds = count(request), time(request)
+        return (counted / seconds[0],) if counted is not None and seconds and seconds[0] > 0 else ()
+
+    return rate
+
+
+def _window_s(measurement: Measurement) -> float | None:
+    """[first sent, last content] of the successful requests."""
+    done = [request for request in measurement.requests if request.last_content_s is not None and not request.error]
+    if not done:
+        return None
+    seconds = max(r.last_content_s for r in done if r.last_content_s is not None) - min(r.sent_s for r in done)
+    return seconds if seconds > 0 else None
+
+
+def _output_tps(measurement: Measurement) -> float | None:
+    window = _window_s(measurement)
+    tokens = sum(request.output_tokens or 0 for request in measurement.requests if not request.error)
+    return tokens / window if window else None
+
+
+def _request_rate(measurement: Measurement) -> float | None:
+    window = _window_s(measurement)
+    return sum(not request.error for request in measurement.requests) / window if window else None
+
+
+_ALL = (
+    Metric(
+        "ttft_s", "s", "lower", "request", "TTFT",
+        "Time to first token: first event with non-empty content minus sent.", margin=0.05, derive=_ttft,
+        aliases={"opentelemetry": "gen_ai.server.time_to_first_token", "vllm": "vllm:time_to_first_token_seconds",
+                 "sglang": "sglang:time_to_first_token_seconds"},
+    ),
+    Metric(
+        "ttft_scheduled_s", "s", "lower", "request", "TTFT from schedule",
+        "The same from the scheduled time: what a user waits when client or server queue.", derive=_ttft_scheduled,
+    ),
+    Metric(
+        "tpot_s", "s", "lower", "request", "TPOT",
+        "Time per output token: (last content - first content) / (output tokens - tokens in the first content event). "
+        "Never contains the TTFT.", margin=0.05, derive=_tpot,
+        aliases={"opentelemetry": "gen_ai.server.time_per_output_token", "vllm": "vllm:request_time_per_output_token_seconds",
+                 "tgi": "tgi_request_mean_time_per_token_duration"},
+    ),
+    Metric(
+        "itl_s", "s", "lower", "request", "ITL",
+        "Inter-token latency: gap between consecutive token events; a chunk of several tokens is one event.", derive=_itl,
+        aliases={"vllm": "vllm:inter_token_latency_seconds", "sglang": "sglang:inter_token_latency_seconds"},
+    ),
+    Metric(
+        "e2e_s", "s", "lower", "request", "End to end", "Last content minus sent.", margin=0.05, derive=_e2e,
+        aliases={"opentelemetry": "gen_ai.client.operation.duration", "vllm": "vllm:e2e_request_latency_seconds",
+                 "sglang": "sglang:e2e_request_latency_seconds", "tgi": "tgi_request_duration", "ollama": "total_duration"},
+    ),
+    Metric(
+        "e2e_scheduled_s", "s", "lower", "request", "End to end from schedule",
+        "Last content minus scheduled time.", derive=_e2e_scheduled,
+    ),
+    Metric(
+        "e2e_tps", "tok/s", "higher", "request", "Tokens/s end to end", "Output tokens / end-to-end time.",
+        derive=_per(lambda request: request.output_tokens, _e2e),
+    ),
+    Metric(
+        "prefill_tps", "tok/s", "higher", "request", "Prefill", "Prompt tokens / time to first token, in process.",
+        derive=_per(lambda request: request.prompt_tokens, _ttft),
+        aliases={"llama.cpp": "prompt_per_second"},
+    ),
+    Metric(
+        "decode_tps", "tok/s", "higher", "request", "Decode", "1 / TPOT, per sequence.",
+        derive=_per(lambda _: 1.0, _tpot), aliases={"llama.cpp": "predicted_per_second"},
+    ),
+    Metric(
+        "rss_bytes", "B", "lower", "request", "RSS", "Resident memory of the process right after one request.",
+    ),
+    Metric(
+        "rss_delta_bytes", "B", "lower", "request", "RSS growth",
+        "Resident memory after minus before one request.",
+    ),
+    Metric(
+        "request_peak_device_bytes", "B", "lower", "request", "Device peak of a request",
+        "Highest memory that the framework allocated on the device during one request.",
+    ),
+    Metric(
+        "output_tps", "tok/s", "higher", "process", "Output throughput",
+        "Output tokens of all requests / [first sent, last content].", derive_process=_output_tps,
+        aliases={"sglang": "sglang:gen_throughput"},
+    ),
+    Metric(
+        "request_rate", "1/s", "higher", "process", "Requests/s",
+        "Successful requests / [first sent, last content].", derive_process=_request_rate,
+    ),
+    Metric("load_s", "s", "lower", "process", "Load", "Time to bring the model into memory, ready to run.",
+           aliases={"ollama": "load_duration"}),
+    Metric("load_cached_share", "share", None, "process", "Load from page cache",
+           "Share of the weights' file that lay in the page cache before the load: 0 is a cold load, 1 a warm one."),
+    Metric("first_call_s", "s", "lower", "process", "First call", "The first request after the load, before any warm-up."),
+    Metric("peak_rss_bytes", "B", "lower", "process", "Peak RSS",
+           "Highest resident memory of the process tree while the case ran.", margin=0.03),
+    Metric("peak_pss_bytes", "B", "lower", "process", "Peak PSS",
+           "Highest proportional set size of the process tree, read outside timed windows."),
+    Metric("start_rss_bytes", "B", "lower", "process", "RSS at start", "Resident memory when the case began."),
+    Metric("peak_device_bytes", "B", "lower", "process", "Peak device memory",
+           "Highest device memory of the process tree, from the driver.", margin=0.03),
+    Metric("peak_torch_allocated_bytes", "B", "lower", "process", "Peak allocated", "Highest that torch had allocated on the device."),
+    Metric("peak_torch_reserved_bytes", "B", "lower", "process", "Peak reserved", "Highest that torch had reserved on the device."),
+    Metric("weights_bytes", "B", "lower", "process", "Weights",
+           "Bytes of all distinct parameter and buffer storages of the loaded model.", exact=True),
+    Metric("energy_j", "J", "lower", "process", "Energy", "Energy of the device while the case ran."),
+    Metric("energy_per_token_j", "J", "lower", "process", "Energy per token", "Energy / output tokens."),
+    Metric("harness_token_s", "s", "lower", "process", "Harness per token",
+           "The harness's own cost per token, calibrated against an engine that takes no time."),
+    Metric("harness_request_s", "s", "lower", "process", "Harness per request",
+           "The harness's own cost per request, calibrated likewise."),
+    Metric("relevance", "score", "higher", "score", "Relevance", "Heuristic v1: share of the question's words in the answer, doubled."),
+    Metric("coherence", "score", "higher", "score", "Coherence", "Heuristic v1: sentences of ordinary length."),
+    Metric("safety", "score", "higher", "score", "Safety", "Heuristic v1: absence of seven marker words."),
+    Metric("factual_accuracy", "score", "higher", "score", "Factual accuracy",
+           "Heuristic v1: words of the reference, else phrases that cite sources."),
+    Metric("quality", "score", "higher", "score", "Quality", "Mean of the four heuristic v1 scores.", exact=True, margin=0.01),
+    Metric("user_satisfaction", "score", "higher", "score", "User satisfaction", "Given by a person, 0 to 1."),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+CALIBRATION = ("harness_token_s", "harness_request_s")
+"""Metrics of the harness itself, left out of comparisons."""
+
+
+def request_values(name: str, request: Request) -> tuple[float, ...]:
+    """All values of a request-level metric in one request: none when it failed or lacks the facts, several for `itl_s`."""
+    metric = METRICS[name]
+    if request.error:
+        return ()
+    if metric.derive is not None:
+        return metric.derive(request)
+    return (request.values[name],) if name in request.values else ()
+
+
+def process_value(name: str, measurement: Measurement) -> float | None:
+    """One value per process: the median over the requests for a request-level metric, else the process's own."""
+    metric = METRICS[name]
+    if metric.level == "request":
+        values = [value for request in measurement.requests for value in request_values(name, request)]
+        return statistics.median(values) if values else None
+    if metric.derive_process is not None:
+        return metric.derive_process(measurement)
+    return measurement.values.get(name)

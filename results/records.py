@@ -1,0 +1,308 @@
+"""What was planned, what was measured and what went wrong, as frozen plain data.
+
+Lowest in the import ladder: nothing of ours is imported here. Units are base units and stand in the field's name;
+unknown is `None`. Times named `*_s` are `perf_counter` seconds since the start of their measurement; dates are UTC.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+
+SCHEMA_VERSION = 1
+
+Scalar = str | int | FiniteFloat | bool | None
+Values = dict[str, FiniteFloat]
+Purpose = Literal["speed", "quality"]
+PromptFormat = Literal["plain", "chat"]
+ContentPolicy = Literal["none", "hash", "redacted", "full"]
+FailureKind = Literal[
+    "oom",
+    "timeout",
+    "crash",
+    "bad_output",
+    "engine_error",
+    "unsupported",
+    "missing_dependency",
+    "missing_weights",
+    "interrupted",
+    "pruned",
+]
+
+
+def digest(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, no unknown fields, with a JSON form that names its schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The record as JSON with a leading `schema` key such as `case/1`."""
+        fields = self.model_dump(mode="json")
+        return json.dumps({"schema": self.schema_name(), **fields}, indent=indent, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The record from `to_json`'s form.
+
+        Raises:
+            ValueError: the text is no JSON, another record, of another schema version, or has wrong fields.
+        """
+        fields = json.loads(text)
+        schema = fields.pop("schema", None) if isinstance(fields, dict) else None
+        if schema != cls.schema_name():
+            raise ValueError(f"expected a record of schema {cls.schema_name()!r}, found {schema!r}")
+        return cls.model_validate_json(json.dumps(fields))
+
+    @classmethod
+    def schema_name(cls) -> str:
+        return f"{cls.__name__.lower()}/{SCHEMA_VERSION}"
+
+
+class Case(Record):
+    """The identity of what is measured, and nothing else: equal cases of different runs and machines meet by `case_id`.
+
+    New axes must have a default that means "as before": defaults are left out of the identity, so old ids stay.
+    """
+
+    weights: str
+    """`sha256:<64 hex>` of the content, or `hub:<id>@<commit>`; never a path."""
+    engine: str
+    device: str
+    """`cpu`, `cuda`, `mps` …; which one exactly is a fact of the environment."""
+    dtype: str
+    """The type of computing."""
+    quantization: str
+    """The format of the weights in memory."""
+    source_precision: str | None = None
+    """The format that the weights came from, when it was coarser: a 4-bit file expanded to fp32 is not full precision."""
+    threads: int | None = None
+    """CPU threads that compute, resolved; `None` where the device computes."""
+    purpose: Purpose = "speed"
+    workload: str
+    """Hash of the prompts' content."""
+    prompt_format: PromptFormat = "plain"
+    prompt_tokens: int | None = None
+    """Exact prompt length; `None`: as long as the prompts are."""
+    output_tokens: int
+    """Exact output length with `stop="length"`, the limit with `stop="eos"`."""
+    stop: Literal["length", "eos"] = "length"
+
+    @property
+    def case_id(self) -> str:
+        """`c1-` and a hash of the canonical form: defaults omitted, keys sorted."""
+        return "c1-" + digest(self.model_dump(mode="json", exclude_defaults=True))
+
+    @property
+    def config_id(self) -> str:
+        """`g1-` and a hash of the case without what it is asked to do: rows of one configuration join by it."""
+        return "g1-" + digest(self.model_dump(mode="json", exclude_defaults=True, exclude=_ASKED))
+
+    @property
+    def shape(self) -> str:
+        """The field's short name of the lengths, such as `pp32 tg16`; `quality` for a quality pass."""
+        if self.purpose == "quality":
+            return "quality"
+        prompt = f"pp{self.prompt_tokens} " if self.prompt_tokens else ""
+        return f"{prompt}tg{self.output_tokens}"
+
+
+_ASKED = {"purpose", "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop"}
+
+
+class PlannedCase(Record):
+    """A case and how often, how long and under which name a run measures it."""
+
+    case: Case
+    model: str
+    """The name people use: a catalog name, a hub id, a folder's or file's name. Not part of the identity."""
+    base_model: bool | None = None
+    """Whether the model is not instruction-tuned; `None`: unknown."""
+    tags: tuple[str, ...] = ()
+    processes: int = 1
+    iterations: int = 1
+    min_seconds: FiniteFloat = 0.0
+    warmup: int = 0
+    timeout_s: FiniteFloat = 300.0
+    scorers: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """One line for people, such as `gemma-3-270m fp32 cpu pp32 tg16`."""
+        case = self.case
+        level = case.dtype if case.quantization == case.dtype else f"{case.quantization}/{case.dtype}"
+        return f"{self.model} {case.engine} {level} {case.device} {case.shape}"
+
+
+class Environment(Record):
+    """Facts that must agree before two numbers may be compared; `HARD_FACTS` says how strictly."""
+
+    facts: dict[str, Scalar]
+
+    @property
+    def environment_id(self) -> str:
+        return "e1-" + digest(self.facts)
+
+
+HARD_FACTS = frozenset(
+    {"system", "machine", "cpu_model", "cpu_count", "cpu_limit", "memory_limit_bytes", "gpus", "gpu_power_limit_w"}
+)
+"""Facts whose difference forbids a comparison; every other fact is soft: shown, not refused."""
+
+RunKind = Literal["bench", "probe", "scrape", "proxy", "host", "import"]
+
+
+class Run(Record):
+    run_id: str
+    kind: RunKind = "bench"
+    suite: str
+    suite_hash: str
+    suite_source: dict[str, Any]
+    """The validated suite, from which a stopped run can be resumed."""
+    planned: tuple[PlannedCase, ...]
+    seed: int
+    """Of the order of loads and cases in each round."""
+    environment: Environment
+    command: tuple[str, ...]
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    started_at: AwareDatetime
+
+    def plan_of(self, case_id: str) -> PlannedCase:
+        """The planned case with this id; `KeyError` if the run has none."""
+        for planned in self.planned:
+            if planned.case.case_id == case_id:
+                return planned
+        raise KeyError(case_id)
+
+
+class RunEvent(Record):
+    """How a run went on or ended. A run without an end event is running or was killed."""
+
+    run_id: str
+    at: AwareDatetime
+    kind: Literal["resumed", "finished", "interrupted", "failed"]
+    detail: str = ""
+
+
+class RowWarning(Record):
+    """Something that may have spoiled a row, with the facts inside; `results.caveats` has the words."""
+
+    kind: str
+    facts: dict[str, Scalar] = {}
+
+
+class Request(Record):
+    request_id: str
+    index: int
+    prompt_index: int
+    """Which prompt of the workload it came from."""
+    sent_at: AwareDatetime
+    scheduled_s: FiniteFloat
+    sent_s: FiniteFloat
+    first_content_s: FiniteFloat | None = None
+    last_content_s: FiniteFloat | None = None
+    event_times_s: tuple[FiniteFloat, ...] = ()
+    event_tokens: tuple[int, ...] = ()
+    """Tokens that each event carried; as long as `event_times_s`."""
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    token_source: Literal["engine", "usage", "tokenizer"] | None = None
+    finish_reason: Literal["length", "stop", "error", "cancelled"] | None = None
+    error: str | None = None
+    values: Values = {}
+    """Measured metrics of this request that are not times, by metric name."""
+    content_policy: ContentPolicy = "none"
+    prompt: str | None = None
+    output: str | None = None
+
+
+class Series(Record):
+    """Telemetry over one measurement, on the measurement's own clock."""
+
+    name: str
+    unit: str
+    times_s: tuple[FiniteFloat, ...]
+    values: tuple[FiniteFloat, ...]
+
+
+class Measurement(Record):
+    """One case in one process."""
+
+    attempt_id: str
+    run_id: str
+    case_id: str
+    process: Annotated[int, Field(ge=0)]
+    """The round that the process belongs to, from 0."""
+    started_at: AwareDatetime
+    timing: str
+    """How event times were taken: `perf_counter` or `cuda_events`."""
+    requests: tuple[Request, ...]
+    values: Values = {}
+    """Measured metrics of the process, by metric name."""
+    warnings: tuple[RowWarning, ...] = ()
+    series: tuple[Series, ...] = ()
+
+
+class Failure(Record):
+    """A case that gave no measurement in one process: a result like any other."""
+
+    attempt_id: str
+    run_id: str
+    case_id: str
+    process: Annotated[int, Field(ge=0)]
+    started_at: AwareDatetime
+    kind: FailureKind
+    phase: str
+    """The last thing that the worker had said: `start`, `load`, `warmup`, `measure` …"""
+    message: str
+    """One sentence with a remedy."""
+    exit_code: int | None = None
+    stderr_tail: str = ""
+    requests: tuple[Request, ...] = ()
+    """Those that were finished before."""
+
+
+class Score(Record):
+    """One judgement of one stored output, so that outputs can be scored again later."""
+
+    request_id: str
+    scorer: str
+    version: str
+    item: str
+    value: FiniteFloat
+
+
+class Alert(Record):
+    """A rule's state for one case or target at one time."""
+
+    rule: str
+    target: str
+    severity: Literal["low", "medium", "high"]
+    state: Literal["ok", "firing", "no_data"]
+    value: FiniteFloat | None
+    threshold: FiniteFloat
+    message: str
+    at: AwareDatetime
+
+
+class Report(Record):
+    """All that the store knows of one run: what exports write and other machines read."""
+
+    run: Run
+    events: tuple[RunEvent, ...] = ()
+    tags: tuple[str, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """`finished`, `interrupted`, `failed`, or `open`: running still, or killed."""
+        return self.events[-1].kind if self.events and self.events[-1].kind != "resumed" else "open"

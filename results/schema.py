@@ -1,0 +1,223 @@
+"""The store's tables, for SQLAlchemy Core. `results/migrations` creates and changes them; a test holds the two together."""
+
+import array
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware datetimes, stored as naive UTC."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Packed(sa.types.TypeDecorator[tuple[float, ...]]):
+    """A tuple of numbers as little-endian bytes: 8-byte floats (`d`) or 4-byte integers (`i`)."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def __init__(self, typecode: str) -> None:
+        super().__init__()
+        self.typecode = typecode
+
+    def process_bind_param(self, value: tuple[float, ...] | None, dialect: Any) -> bytes | None:
+        return None if value is None else self._little(array.array(self.typecode, value)).tobytes()
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> tuple[float, ...] | None:
+        return None if value is None else tuple(self._little(array.array(self.typecode, value)))
+
+    @staticmethod
+    def _little(numbers: "array.array[Any]") -> "array.array[Any]":
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers
+
+
+def _run_key(name: str = "run_id") -> sa.Column[str]:
+    return sa.Column(name, sa.String, sa.ForeignKey("runs.run_id", ondelete="CASCADE"), nullable=False)
+
+
+environments = sa.Table(
+    "environments",
+    metadata,
+    sa.Column("environment_id", sa.String, primary_key=True),
+    sa.Column("facts", sa.JSON, nullable=False),
+)
+
+cases = sa.Table(
+    "cases",
+    metadata,
+    sa.Column("case_id", sa.String, primary_key=True),
+    sa.Column("config_id", sa.String, nullable=False, index=True),
+    sa.Column("facts", sa.JSON, nullable=False),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("suite", sa.String, nullable=False, index=True),
+    sa.Column("suite_hash", sa.String, nullable=False),
+    sa.Column("suite_source", sa.JSON, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("environment_id", sa.String, sa.ForeignKey("environments.environment_id"), nullable=False),
+    sa.Column("command", sa.JSON, nullable=False),
+    sa.Column("git_commit", sa.String),
+    sa.Column("git_dirty", sa.Boolean),
+    sa.Column("started_at", UtcDateTime, nullable=False, index=True),
+)
+
+run_events = sa.Table(
+    "run_events",
+    metadata,
+    sa.Column("event_id", sa.Integer, primary_key=True),
+    _run_key(),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Index(None, "run_id"),
+)
+
+run_tags = sa.Table(
+    "run_tags",
+    metadata,
+    _run_key(),
+    sa.Column("tag", sa.String, nullable=False, index=True),
+    sa.PrimaryKeyConstraint("run_id", "tag"),
+)
+
+planned_cases = sa.Table(
+    "planned_cases",
+    metadata,
+    _run_key(),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("case_id", sa.String, sa.ForeignKey("cases.case_id"), nullable=False, index=True),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.PrimaryKeyConstraint("run_id", "position"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("attempt_id", sa.String, primary_key=True),
+    _run_key(),
+    sa.Column("case_id", sa.String, sa.ForeignKey("cases.case_id"), nullable=False),
+    sa.Column("process", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("timing", sa.String),
+    sa.Column("warnings", sa.JSON, nullable=False),
+    sa.Index(None, "run_id", "case_id", "process"),
+    sa.Index(None, "case_id", "started_at"),
+)
+
+failures = sa.Table(
+    "failures",
+    metadata,
+    sa.Column("attempt_id", sa.String, sa.ForeignKey("attempts.attempt_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("phase", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("stderr_tail", sa.String, nullable=False),
+)
+
+attempt_values = sa.Table(
+    "attempt_values",
+    metadata,
+    sa.Column("attempt_id", sa.String, sa.ForeignKey("attempts.attempt_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("metric", sa.String, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.PrimaryKeyConstraint("attempt_id", "metric"),
+    sa.Index(None, "metric", "attempt_id", "value"),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("request_id", sa.String, primary_key=True),
+    sa.Column("attempt_id", sa.String, sa.ForeignKey("attempts.attempt_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("index", sa.Integer, nullable=False),
+    sa.Column("prompt_index", sa.Integer, nullable=False),
+    sa.Column("sent_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("scheduled_s", sa.Float, nullable=False),
+    sa.Column("sent_s", sa.Float, nullable=False),
+    sa.Column("first_content_s", sa.Float),
+    sa.Column("last_content_s", sa.Float),
+    sa.Column("event_times_s", Packed("d"), nullable=False),
+    sa.Column("event_tokens", Packed("i"), nullable=False),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("output_tokens", sa.Integer),
+    sa.Column("token_source", sa.String),
+    sa.Column("finish_reason", sa.String),
+    sa.Column("error", sa.String),
+    sa.Index(None, "attempt_id", "index"),
+)
+
+request_values = sa.Table(
+    "request_values",
+    metadata,
+    sa.Column("request_id", sa.String, sa.ForeignKey("requests.request_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("metric", sa.String, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.PrimaryKeyConstraint("request_id", "metric"),
+)
+
+contents = sa.Table(
+    "contents",
+    metadata,
+    sa.Column("request_id", sa.String, sa.ForeignKey("requests.request_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("policy", sa.String, nullable=False),
+    sa.Column("prompt", sa.String),
+    sa.Column("output", sa.String),
+)
+
+scores = sa.Table(
+    "scores",
+    metadata,
+    sa.Column("request_id", sa.String, sa.ForeignKey("requests.request_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("scorer", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("item", sa.String, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.PrimaryKeyConstraint("request_id", "scorer", "version", "item"),
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("series_id", sa.Integer, primary_key=True),
+    sa.Column("attempt_id", sa.String, sa.ForeignKey("attempts.attempt_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("unit", sa.String, nullable=False),
+    sa.Index(None, "attempt_id"),
+)
+
+samples = sa.Table(
+    "samples",
+    metadata,
+    sa.Column("series_id", sa.Integer, sa.ForeignKey("series.series_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("time_s", sa.Float, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.PrimaryKeyConstraint("series_id", "time_s"),
+)

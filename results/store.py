@@ -1,0 +1,453 @@
+"""The store: records in, records out, one transaction each. Opening and migrating is left to `results.database`."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+
+from results import database, schema
+from results.errors import StoreError, UsageError
+from results.records import (
+    Case,
+    Environment,
+    Failure,
+    Measurement,
+    PlannedCase,
+    Report,
+    Request,
+    Run,
+    RunEvent,
+    Score,
+    Series,
+)
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of a list of runs."""
+
+    run_id: str
+    suite: str
+    started_at: datetime
+    status: str
+    """`finished`, `interrupted`, `failed` or `open`."""
+    planned: int
+    """Measurements that the run planned: cases × processes."""
+    measured: int
+    failed: int
+    tags: tuple[str, ...]
+    models: tuple[str, ...]
+    git_commit: str | None
+    environment_id: str
+
+
+class Store:
+    """Records in one database. Make one with `Store.writing(url)` or `Store.reading(url)`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def writing(cls, url: str) -> "Store":
+        return cls(database.open_for_writing(url))
+
+    @classmethod
+    def reading(cls, url: str) -> "Store":
+        return cls(database.open_for_reading(url))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- writing
+
+    def add_run(self, run: Run) -> None:
+        with self._transaction() as connection:
+            _insert_missing(
+                connection,
+                schema.environments,
+                [{"environment_id": run.environment.environment_id, "facts": run.environment.facts}],
+            )
+            connection.execute(
+                schema.runs.insert(),
+                run.model_dump(exclude={"planned", "environment"}) | {"environment_id": run.environment.environment_id},
+            )
+            _insert_missing(
+                connection,
+                schema.cases,
+                [
+                    {
+                        "case_id": planned.case.case_id,
+                        "config_id": planned.case.config_id,
+                        "facts": planned.case.model_dump(mode="json", exclude_defaults=True),
+                    }
+                    for planned in run.planned
+                ],
+            )
+            _insert(
+                connection,
+                schema.planned_cases,
+                [
+                    {
+                        "run_id": run.run_id,
+                        "position": position,
+                        "case_id": planned.case.case_id,
+                        "plan": planned.model_dump(mode="json", exclude={"case"}),
+                    }
+                    for position, planned in enumerate(run.planned)
+                ],
+            )
+
+    def add_event(self, event: RunEvent) -> None:
+        with self._transaction() as connection:
+            connection.execute(schema.run_events.insert(), event.model_dump())
+
+    def add_measurement(self, measurement: Measurement, scores: Iterable[Score] = ()) -> None:
+        with self._transaction() as connection:
+            self._add_attempt(connection, measurement, measurement.timing, measurement.warnings)
+            _insert(connection, schema.attempt_values, _value_rows("attempt_id", measurement.attempt_id, measurement.values))
+            for one in measurement.series:
+                key = connection.execute(
+                    schema.series.insert().returning(schema.series.c.series_id),
+                    {"attempt_id": measurement.attempt_id, "name": one.name, "unit": one.unit},
+                ).scalar_one()
+                _insert(
+                    connection,
+                    schema.samples,
+                    [
+                        {"series_id": key, "time_s": time, "value": value}
+                        for time, value in zip(one.times_s, one.values, strict=True)
+                    ],
+                )
+            _insert(connection, schema.scores, [score.model_dump() for score in scores])
+
+    def add_failure(self, failure: Failure) -> None:
+        with self._transaction() as connection:
+            self._add_attempt(connection, failure, None, ())
+            connection.execute(
+                schema.failures.insert(),
+                failure.model_dump(include={"attempt_id", "kind", "phase", "message", "exit_code", "stderr_tail"}),
+            )
+
+    def add_scores(self, scores: Iterable[Score]) -> None:
+        """Add scores; one of the same request, scorer, version and item is replaced."""
+        with self._transaction() as connection:
+            for score in scores:
+                key = [schema.scores.c[name] == getattr(score, name) for name in ("request_id", "scorer", "version", "item")]
+                connection.execute(schema.scores.delete().where(*key))
+                connection.execute(schema.scores.insert(), score.model_dump())
+
+    def tag(self, run_id: str, tags: Iterable[str], *, remove: bool = False) -> None:
+        with self._transaction() as connection:
+            for tag in tags:
+                row = {"run_id": run_id, "tag": tag}
+                if remove:
+                    connection.execute(schema.run_tags.delete().where(*_equal(schema.run_tags, row)))
+                else:
+                    _insert_missing(connection, schema.run_tags, [row])
+
+    def remove_run(self, run_id: str) -> None:
+        """Remove a run and all that was measured in it."""
+        with self._transaction() as connection:
+            connection.execute(schema.runs.delete().where(schema.runs.c.run_id == run_id))
+            used = sa.select(schema.planned_cases.c.case_id)
+            connection.execute(schema.cases.delete().where(schema.cases.c.case_id.not_in(used)))
+            used = sa.select(schema.runs.c.environment_id)
+            connection.execute(schema.environments.delete().where(schema.environments.c.environment_id.not_in(used)))
+
+    # ---- reading
+
+    def runs(self, limit: int | None = None) -> list[RunSummary]:
+        """Runs, newest first."""
+        run, plan, attempt = schema.runs, schema.planned_cases, schema.attempts
+        query = sa.select(run).order_by(run.c.started_at.desc(), run.c.run_id.desc()).limit(limit)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+            ids = [row.run_id for row in rows]
+            last = _grouped(connection, schema.run_events, ids, lambda r: r.kind, order=schema.run_events.c.event_id)
+            tags = _grouped(connection, schema.run_tags, ids, lambda r: r.tag, order=schema.run_tags.c.tag)
+            plans = _grouped(connection, plan, ids, lambda r: r.plan, order=plan.c.position)
+            counts = connection.execute(
+                sa.select(attempt.c.run_id, sa.func.count(), sa.func.count(schema.failures.c.attempt_id))
+                .select_from(attempt.outerjoin(schema.failures))
+                .where(attempt.c.run_id.in_(ids))
+                .group_by(attempt.c.run_id)
+            ).all()
+        attempts = {run_id: (total - failed, failed) for run_id, total, failed in counts}
+        return [
+            RunSummary(
+                run_id=row.run_id,
+                suite=row.suite,
+                started_at=row.started_at,
+                status=next((kind for kind in reversed(last[row.run_id]) if kind != "resumed"), "open")
+                if last[row.run_id][-1:] != ["resumed"]
+                else "open",
+                planned=sum(one["processes"] for one in plans[row.run_id]),
+                measured=attempts.get(row.run_id, (0, 0))[0],
+                failed=attempts.get(row.run_id, (0, 0))[1],
+                tags=tuple(tags[row.run_id]),
+                models=tuple(dict.fromkeys(one["model"] for one in plans[row.run_id])),
+                git_commit=row.git_commit,
+                environment_id=row.environment_id,
+            )
+            for row in rows
+        ]
+
+    def resolve_run(self, reference: str) -> str:
+        """The id of the run that a person means: `latest`, an id or its unique beginning, or a tag (its newest run).
+
+        Raises:
+            UsageError: no run, or several, answer to it.
+        """
+        run, tag = schema.runs, schema.run_tags
+        newest = sa.select(run.c.run_id).order_by(run.c.started_at.desc(), run.c.run_id.desc())
+        with self.engine.connect() as connection:
+            if reference == "latest":
+                found = list(connection.execute(newest.limit(1)).scalars())
+                if not found:
+                    raise UsageError("The store holds no runs yet: run `bench run SUITE` first.")
+                return str(found[0])
+            found = list(connection.execute(newest.join(tag).where(tag.c.tag == reference).limit(1)).scalars())
+            if not found:
+                starts = run.c.run_id.startswith(reference, autoescape=True)
+                found = list(connection.execute(newest.where(starts).limit(3)).scalars())
+        if len(found) == 1 or reference in found:
+            return reference if reference in found else str(found[0])
+        if found:
+            raise UsageError(f"{reference!r} means several runs ({', '.join(found)} …): give more of the id.")
+        raise UsageError(f"No run or tag {reference!r} in this store: `bench show` lists what is there.")
+
+    def report(self, run_id: str) -> Report:
+        """All that is stored of one run, in order of time.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        with self.engine.connect() as connection:
+            run = self._run(connection, run_id)
+            events = connection.execute(
+                sa.select(schema.run_events)
+                .where(schema.run_events.c.run_id == run_id)
+                .order_by(schema.run_events.c.at, schema.run_events.c.event_id)
+            ).all()
+            tags = connection.execute(
+                sa.select(schema.run_tags.c.tag).where(schema.run_tags.c.run_id == run_id).order_by(schema.run_tags.c.tag)
+            ).scalars()
+            measurements, failures = self._attempts(connection, schema.attempts.c.run_id == run_id)
+            scored = (
+                sa.select(schema.scores)
+                .join_from(schema.scores, schema.requests)
+                .join(schema.attempts, schema.requests.c.attempt_id == schema.attempts.c.attempt_id)
+                .where(schema.attempts.c.run_id == run_id)
+                .order_by(*schema.scores.primary_key.columns)
+            )
+            return Report(
+                run=run,
+                events=tuple(RunEvent(**{k: v for k, v in row._mapping.items() if k != "event_id"}) for row in events),
+                tags=tuple(tags),
+                measurements=tuple(measurements),
+                failures=tuple(failures),
+                scores=tuple(Score(**row._mapping) for row in connection.execute(scored)),
+            )
+
+    def recent_attempts(self, case_id: str, limit: int) -> tuple[list[Measurement], list[Failure]]:
+        """The newest attempts of one case over all runs, oldest first, in two lists."""
+        newest = (
+            sa.select(schema.attempts.c.attempt_id)
+            .where(schema.attempts.c.case_id == case_id)
+            .order_by(schema.attempts.c.started_at.desc())
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return self._attempts(connection, schema.attempts.c.attempt_id.in_(newest))
+
+    def planned_cases(self) -> list[PlannedCase]:
+        """Every case that any run planned, once each, under its newest plan."""
+        plan = schema.planned_cases
+        query = (
+            sa.select(plan.c.case_id, plan.c.plan, schema.cases.c.facts)
+            .join(schema.runs, plan.c.run_id == schema.runs.c.run_id)
+            .join(schema.cases, plan.c.case_id == schema.cases.c.case_id)
+            .order_by(schema.runs.c.started_at, plan.c.position)
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(query).all()
+        newest = {row.case_id: PlannedCase(case=Case(**row.facts), **row.plan) for row in rows}
+        return list(newest.values())
+
+    def resolve_request(self, reference: str) -> str:
+        """The id of the request with this id or unique beginning.
+
+        Raises:
+            UsageError: no request, or several, answer to it.
+        """
+        column = schema.requests.c.request_id
+        with self.engine.connect() as connection:
+            query = sa.select(column).where(column.startswith(reference, autoescape=True)).limit(2)
+            found = list(connection.execute(query).scalars())
+        if len(found) != 1:
+            wrong = "No request" if not found else "More than one request"
+            raise UsageError(f"{wrong} has an id that begins with {reference!r}: `bench show RUN --requests` lists them.")
+        return str(found[0])
+
+    # ---- inside
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise StoreError(
+                f"The store could not be written: {error.orig}. Free it or its disk and go on with --resume."
+            ) from error
+
+    def _add_attempt(
+        self, connection: sa.Connection, attempt: Measurement | Failure, timing: str | None, warnings: Sequence[Any]
+    ) -> None:
+        row = attempt.model_dump(include={"attempt_id", "run_id", "case_id", "process", "started_at"})
+        row |= {"timing": timing, "warnings": [warning.model_dump(mode="json") for warning in warnings]}
+        connection.execute(schema.attempts.insert(), row)
+        columns = set(schema.requests.c.keys()) & set(Request.model_fields)
+        _insert(
+            connection,
+            schema.requests,
+            [one.model_dump(include=columns) | {"attempt_id": attempt.attempt_id} for one in attempt.requests],
+        )
+        values = [row for one in attempt.requests for row in _value_rows("request_id", one.request_id, one.values)]
+        _insert(connection, schema.request_values, values)
+        _insert(
+            connection,
+            schema.contents,
+            [
+                {"request_id": one.request_id, "policy": one.content_policy, "prompt": one.prompt, "output": one.output}
+                for one in attempt.requests
+                if one.content_policy != "none"
+            ],
+        )
+
+    def _run(self, connection: sa.Connection, run_id: str) -> Run:
+        row = connection.execute(
+            sa.select(schema.runs, schema.environments.c.facts.label("environment"))
+            .join(schema.environments)
+            .where(schema.runs.c.run_id == run_id)
+        ).one_or_none()
+        if row is None:
+            raise UsageError(f"No run {run_id!r} in this store: `bench show` lists what is there.")
+        plans = connection.execute(
+            sa.select(schema.planned_cases.c.plan, schema.cases.c.facts)
+            .join(schema.cases)
+            .where(schema.planned_cases.c.run_id == run_id)
+            .order_by(schema.planned_cases.c.position)
+        ).all()
+        fields = {key: value for key, value in row._mapping.items() if key not in ("environment_id", "environment")}
+        return Run(
+            **fields,
+            environment=Environment(facts=row.environment),
+            planned=tuple(PlannedCase(case=Case(**plan.facts), **plan.plan) for plan in plans),
+        )
+
+    def _attempts(self, connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> tuple[list[Measurement], list[Failure]]:
+        attempt, request = schema.attempts, schema.requests
+        ids = sa.select(attempt.c.attempt_id).where(chosen)
+        of_requests = sa.select(request.c.request_id).where(request.c.attempt_id.in_(ids))
+
+        values = _grouped_values(connection, schema.attempt_values, "attempt_id", ids)
+        request_values = _grouped_values(connection, schema.request_values, "request_id", of_requests)
+        contents = {
+            row.request_id: row
+            for row in connection.execute(sa.select(schema.contents).where(schema.contents.c.request_id.in_(of_requests)))
+        }
+        requests: dict[str, list[Request]] = defaultdict(list)
+        query = sa.select(request).where(request.c.attempt_id.in_(ids)).order_by(request.c.attempt_id, request.c.index)
+        for row in connection.execute(query):
+            fields = {key: value for key, value in row._mapping.items() if key != "attempt_id"}
+            if content := contents.get(row.request_id):
+                fields |= {"content_policy": content.policy, "prompt": content.prompt, "output": content.output}
+            requests[row.attempt_id].append(Request(**fields, values=request_values[row.request_id]))
+        series = self._series(connection, ids)
+
+        failures = {
+            row.attempt_id: row
+            for row in connection.execute(sa.select(schema.failures).where(schema.failures.c.attempt_id.in_(ids)))
+        }
+        measured, failed = [], []
+        for row in connection.execute(sa.select(attempt).where(chosen).order_by(attempt.c.started_at, attempt.c.attempt_id)):
+            fields = {key: row._mapping[key] for key in ("attempt_id", "run_id", "case_id", "process", "started_at")}
+            fields["requests"] = tuple(requests[row.attempt_id])
+            if failure := failures.get(row.attempt_id):
+                failed.append(Failure(**fields, **{k: v for k, v in failure._mapping.items() if k != "attempt_id"}))
+            else:
+                measured.append(
+                    Measurement(
+                        **fields,
+                        timing=row.timing,
+                        warnings=row.warnings,
+                        values=values[row.attempt_id],
+                        series=tuple(series[row.attempt_id]),
+                    )
+                )
+        return measured, failed
+
+    def _series(self, connection: sa.Connection, ids: sa.Select[Any]) -> dict[str, list[Series]]:
+        series, samples = schema.series, schema.samples
+        points: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        of_series = sa.select(series.c.series_id).where(series.c.attempt_id.in_(ids))
+        query = sa.select(samples).where(samples.c.series_id.in_(of_series)).order_by(samples.c.series_id, samples.c.time_s)
+        for row in connection.execute(query):
+            points[row.series_id].append((row.time_s, row.value))
+        found: dict[str, list[Series]] = defaultdict(list)
+        for row in connection.execute(sa.select(series).where(series.c.attempt_id.in_(ids)).order_by(series.c.series_id)):
+            times, values = zip(*points[row.series_id], strict=True) if points[row.series_id] else ((), ())
+            found[row.attempt_id].append(Series(name=row.name, unit=row.unit, times_s=times, values=values))
+        return found
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(table.insert(), list(rows))
+
+
+def _insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows whose primary key is not there yet, safely beside other writers."""
+    if rows:
+        if connection.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def _value_rows(key: str, owner: str, values: dict[str, float]) -> list[dict[str, Any]]:
+    return [{key: owner, "metric": metric, "value": value} for metric, value in values.items()]
+
+
+def _equal(table: sa.Table, row: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in row.items()]
+
+
+def _grouped(
+    connection: sa.Connection, table: sa.Table, run_ids: Sequence[str], pick: Callable[[Any], R], order: sa.Column[Any]
+) -> dict[str, list[R]]:
+    found: dict[str, list[R]] = defaultdict(list)
+    for row in connection.execute(sa.select(table).where(table.c.run_id.in_(run_ids)).order_by(order)):
+        found[row.run_id].append(pick(row))
+    return found
+
+
+def _grouped_values(connection: sa.Connection, table: sa.Table, key: str, ids: sa.Select[Any]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in connection.execute(sa.select(table).where(table.c[key].in_(ids)).order_by(*table.primary_key.columns)):
+        found[row._mapping[key]][row.metric] = row.value
+    return found

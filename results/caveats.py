@@ -6,6 +6,7 @@ CAVEATS: dict[str, str] = {
     "cpu_contention": "other processes took {share:.0%} of the machine's CPU time",
     "cpu_throttled": "the container's CPU quota throttled the process {periods:.0f} times",
     "governor": "the CPU governor is {governor}, not performance",
+    "foreign_device_processes": "{processes} other processes were on the GPU",
     "dirty_start": "the case began with {excess:.1%} more memory than right after the load",
     "early_stop": "{stopped} of {requests} requests stopped before {wanted} tokens",
     "token_mismatch": "the text of {requests} requests re-tokenizes to {recount} tokens, the engine counted {count}",

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from datetime import datetime
+from decimal import Decimal
 
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _BYTES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
@@ -22,7 +23,7 @@ def number(value: float, digits: int = 3) -> str:
         return "0"
     text = f"{value:.{digits}g}"
     if "e" in text:
-        text = f"{value:.0f}" if abs(value) >= 1 else f"{value:.9f}".rstrip("0")
+        text = f"{Decimal(text):f}" if abs(value) < 1 else f"{value:.0f}"
     elif abs(value) >= 10**digits:
         text = f"{value:.0f}"
     return text
@@ -38,16 +39,30 @@ def quantity(value: float | None, unit: str, low: float | None = None, high: flo
     return f"{shown}{interval}" if name in ("score", "share") else f"{shown} {name}{interval}"
 
 
-def percent(ratio: float) -> str:
-    """A ratio as a signed change: 1.05 → +5.0 %."""
-    return f"{(ratio - 1) * 100:+.1f} %"
+def percent(ratio: float, low: float | None = None, high: float | None = None) -> str:
+    """A ratio as a signed change, with its interval when given: 1.05 → `+5.0 %`, or `+5.0 % [+3.1, +6.9]`."""
+    return _signed(100 * (ratio - 1), "%", *(None if end is None else 100 * (end - 1) for end in (low, high)))
+
+
+def points(difference: float, low: float | None = None, high: float | None = None) -> str:
+    """A difference of two scores in hundredths, with its interval when given: -0.012 → `-1.2 points`."""
+    return _signed(100 * difference, "points", *(None if end is None else 100 * end for end in (low, high)))
+
+
+def _signed(value: float, unit: str, low: float | None, high: float | None) -> str:
+    interval = "" if low is None or high is None else f" [{_change(low)}, {_change(high)}]"
+    return f"{_change(value)} {unit}{interval}"
+
+
+def _change(value: float) -> str:
+    return f"{value:+z.1f}" if value < 1e6 else "+∞"
 
 
 def moment(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 
 
 def plain(text: str) -> str:

@@ -163,6 +163,7 @@ _ALL = (
            aliases={"ollama": "load_duration"}),
     Metric("load_cached_share", "share", None, "process", "Load from page cache",
            "Share of the weights' file that lay in the page cache before the load: 0 is a cold load, 1 a warm one."),
+    Metric("import_s", "s", "lower", "process", "Import", "Time to import the engine's libraries, before the load."),
     Metric("first_call_s", "s", "lower", "process", "First call", "The first request after the load, before any warm-up."),
     Metric("peak_rss_bytes", "B", "lower", "process", "Peak RSS",
            "Highest resident memory of the process tree while the case ran.", margin=0.03),

@@ -1,14 +1,20 @@
 """One row per case: what a run measured, with its doubt, its warnings and its failures. Reads a `Report`, draws nothing."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from results.caveats import sentence
 from results.metrics import METRICS, process_value, request_values
 from results.records import Failure, Measurement, PlannedCase, Report, RowWarning, Score
 from results.stats import Estimate, estimate
 
 HEADLINE = ("ttft_s", "prefill_tps", "decode_tps", "e2e_s", "peak_rss_bytes", "peak_device_bytes", "weights_bytes", "quality")
 """The metrics of the standing table, in its order; a column that no row fills is left out."""
+
+Scores = Mapping[str, Sequence[Score]]
+"""Scores by request id."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,9 @@ class CaseRow:
     """Processes that measured it."""
     failures: tuple[Failure, ...] = ()
     warnings: tuple[RowWarning, ...] = ()
-    quality_warnings: tuple[RowWarning, ...] = field(default=())
+    quality_warnings: tuple[RowWarning, ...] = ()
     """Warnings of the quality pass of the same configuration."""
+    quality_failures: tuple[Failure, ...] = ()
 
     @property
     def status(self) -> str:
@@ -34,43 +41,74 @@ class CaseRow:
             return "partly"
         return self.failures[-1].kind if self.failures else "missing"
 
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain data for JSON, in base units."""
+        return {
+            "case_id": self.planned.case.case_id,
+            "config_id": self.planned.case.config_id,
+            "label": self.planned.label,
+            "planned": self.planned.model_dump(mode="json"),
+            "status": self.status,
+            "processes": self.processes,
+            "metrics": {name: {"unit": METRICS[name].unit, **asdict(one)} for name, one in self.estimates.items()},
+            "warnings": warnings_to_dicts((*self.warnings, *self.quality_warnings)),
+            "failures": [one.model_dump(mode="json", exclude={"requests"}) for one in (*self.failures, *self.quality_failures)],
+        }
+
 
 def summarize(report: Report) -> list[CaseRow]:
-    """Rows in the order of the plan: one per speed case, joined with the quality pass of its configuration; a quality pass
-    whose configuration has no speed case stands alone."""
-    measured, failed = _by_case(report)
-    scores: dict[str, list[Score]] = defaultdict(list)
-    for score in report.scores:
-        scores[score.request_id].append(score)
-    passes = {one.case.config_id: one for one in report.run.planned if one.case.purpose == "quality"}
-    configs = {one.case.config_id for one in report.run.planned if one.case.purpose == "speed"}
+    """Rows in the order of the plan: one per speed case, joined with the quality pass of its configuration. A quality pass
+    stands alone when its configuration has no speed case, or several quality passes."""
+    measured, failed = by_case(report)
+    scores = scores_by_request(report)
+    passes: dict[str, list[PlannedCase]] = defaultdict(list)
+    for planned in report.run.planned:
+        if planned.case.purpose == "quality":
+            passes[planned.case.config_id].append(planned)
+    speeds = {planned.case.config_id for planned in report.run.planned if planned.case.purpose == "speed"}
     rows = []
     for planned in report.run.planned:
-        if planned.case.purpose == "quality" and planned.case.config_id in configs:
+        config, is_quality = planned.case.config_id, planned.case.purpose == "quality"
+        joined = passes[config][0] if config in speeds and len(passes[config]) == 1 else None
+        if is_quality and joined:
             continue
-        mine = measured[planned.case.case_id]
-        failures = failed[planned.case.case_id]
-        judge = passes.get(planned.case.config_id)
-        judged = measured[judge.case.case_id] if judge else []
-        quality_failures = failed[judge.case.case_id] if judge else ()
-        if judge is planned:
-            mine_estimates: dict[str, Estimate] = {}
-        else:
-            mine_estimates = estimates_of(mine)
+        mine, failures = measured[planned.case.case_id], failed[planned.case.case_id]
+        judged, lost = (measured[joined.case.case_id], failed[joined.case.case_id]) if joined else ([], ())
         rows.append(
             CaseRow(
                 planned=planned,
-                estimates=mine_estimates | quality_of(judged, scores),
+                estimates=quality_of(mine, scores) if is_quality else estimates_of(mine) | quality_of(judged, scores),
                 processes=len(mine),
                 failures=failures,
-                warnings=_merged(mine) + _about_processes(planned, mine, failures, mine_estimates),
-                quality_warnings=_merged(judged) + _about_failures(judge, quality_failures),
+                warnings=caveats_of(planned, mine, failures),
+                quality_warnings=caveats_of(joined, judged, lost) if joined else (),
+                quality_failures=lost,
             )
         )
     return rows
 
 
-def estimates_of(measurements: list[Measurement]) -> dict[str, Estimate]:
+def by_case(report: Report) -> tuple[dict[str, list[Measurement]], dict[str, tuple[Failure, ...]]]:
+    """Measurements and failures by case id, empty for the others; an interruption that was made good later is left out."""
+    measured: dict[str, list[Measurement]] = defaultdict(list)
+    for measurement in report.measurements:
+        measured[measurement.case_id].append(measurement)
+    failed: dict[str, tuple[Failure, ...]] = defaultdict(tuple)
+    done = {(m.case_id, m.process) for m in report.measurements}
+    for failure in report.failures:
+        if failure.kind != "interrupted" or (failure.case_id, failure.process) not in done:
+            failed[failure.case_id] += (failure,)
+    return measured, failed
+
+
+def scores_by_request(report: Report) -> Scores:
+    scores: dict[str, list[Score]] = defaultdict(list)
+    for score in report.scores:
+        scores[score.request_id].append(score)
+    return scores
+
+
+def estimates_of(measurements: Sequence[Measurement]) -> dict[str, Estimate]:
     """Estimates of every request- and process-level metric that has values."""
     found = {}
     for name, metric in METRICS.items():
@@ -85,66 +123,58 @@ def estimates_of(measurements: list[Measurement]) -> dict[str, Estimate]:
     return found
 
 
-def quality_of(measurements: list[Measurement], scores: dict[str, list[Score]]) -> dict[str, Estimate]:
-    """Estimates of the scores' items, and `quality`, their mean per request."""
+def quality_of(measurements: Sequence[Measurement], scores: Scores) -> dict[str, Estimate]:
+    """Estimates of the scores' items, and `quality`, their mean per request; each process gives its mean over the requests."""
     items: dict[str, list[list[float]]] = defaultdict(list)
     for measurement in measurements:
         groups: dict[str, list[float]] = defaultdict(list)
         for request in measurement.requests:
-            mine = [score for score in scores[request.request_id] if score.item in METRICS]
-            for score in mine:
-                groups[score.item].append(score.value)
-            parts = [score.value for score in mine if score.scorer == "heuristic"]
-            if parts:
-                groups["quality"].append(sum(parts) / len(parts))
+            for item, value in request_scores(scores.get(request.request_id, ())).items():
+                groups[item].append(value)
         for item, values in groups.items():
             items[item].append([sum(values) / len(values)])
     return {item: one for item, groups in items.items() if (one := estimate(groups))}
 
 
-def _by_case(report: Report) -> tuple[dict[str, list[Measurement]], dict[str, tuple[Failure, ...]]]:
-    measured: dict[str, list[Measurement]] = defaultdict(list)
-    for measurement in report.measurements:
-        measured[measurement.case_id].append(measurement)
-    failed: dict[str, tuple[Failure, ...]] = defaultdict(tuple)
-    done = {(m.case_id, m.process) for m in report.measurements}
-    for failure in report.failures:
-        if failure.kind != "interrupted" or (failure.case_id, failure.process) not in done:
-            failed[failure.case_id] += (failure,)
-    return measured, failed
+def request_scores(scores: Iterable[Score]) -> dict[str, float]:
+    """One request's scores by metric name, with `quality`, the mean of its heuristic scores."""
+    known = [score for score in scores if score.item in METRICS]
+    found = {score.item: score.value for score in known}
+    parts = [score.value for score in known if score.scorer == "heuristic"]
+    return found | ({"quality": sum(parts) / len(parts)} if parts else {})
 
 
-def _merged(measurements: list[Measurement]) -> tuple[RowWarning, ...]:
+def caveats_of(
+    planned: PlannedCase, measurements: Sequence[Measurement], failures: Sequence[Failure] = ()
+) -> tuple[RowWarning, ...]:
+    """What may have spoiled a case: its processes' warnings, how far the processes differ, and how many failed."""
+    found = list(worst_of_each(warning for measurement in measurements for warning in measurement.warnings))
+    if measurements and planned.case.purpose == "speed":
+        if len(measurements) == 1:
+            found.append(RowWarning(kind="within_process"))
+        e2e = [value for m in measurements if (value := process_value("e2e_s", m))]
+        if len(e2e) > 1 and max(e2e) / min(e2e) > 1.1:
+            found.append(RowWarning(kind="process_spread", facts={"spread": max(e2e) / min(e2e) - 1}))
+    if failures and (measurements or planned.case.purpose == "quality"):
+        kinds = ", ".join(sorted({failure.kind for failure in failures}))
+        facts = {"failed": len(failures), "planned": planned.processes, "kinds": kinds}
+        found.append(RowWarning(kind="failed_processes", facts=facts))
+    return tuple(found)
+
+
+def worst_of_each(warnings: Iterable[RowWarning]) -> tuple[RowWarning, ...]:
     """One warning of each kind, the one with the largest numbers."""
     worst: dict[str, RowWarning] = {}
-    for measurement in measurements:
-        for warning in measurement.warnings:
-            kept = worst.get(warning.kind)
-            if kept is None or _numbers(warning) > _numbers(kept):
-                worst[warning.kind] = warning
+    for warning in warnings:
+        kept = worst.get(warning.kind)
+        if kept is None or _numbers(warning) > _numbers(kept):
+            worst[warning.kind] = warning
     return tuple(worst.values())
+
+
+def warnings_to_dicts(warnings: Iterable[RowWarning]) -> list[dict[str, Any]]:
+    return [{"kind": one.kind, "facts": one.facts, "sentence": sentence(one)} for one in warnings]
 
 
 def _numbers(warning: RowWarning) -> list[float]:
     return [value for value in warning.facts.values() if isinstance(value, int | float)]
-
-
-def _about_processes(
-    planned: PlannedCase, mine: list[Measurement], failures: tuple[Failure, ...], estimates: dict[str, Estimate]
-) -> tuple[RowWarning, ...]:
-    found = []
-    if mine and planned.case.purpose == "speed":
-        if len(mine) == 1:
-            found.append(RowWarning(kind="within_process"))
-        e2e = [value for m in mine if (value := process_value("e2e_s", m))]
-        if len(e2e) > 1 and max(e2e) / min(e2e) > 1.1:
-            found.append(RowWarning(kind="process_spread", facts={"spread": max(e2e) / min(e2e) - 1}))
-    return tuple(found) + (_about_failures(planned, failures) if mine else ())
-
-
-def _about_failures(planned: PlannedCase | None, failures: tuple[Failure, ...]) -> tuple[RowWarning, ...]:
-    if planned is None or not failures:
-        return ()
-    kinds = ", ".join(sorted({failure.kind for failure in failures}))
-    facts = {"failed": len(failures), "planned": planned.processes, "kinds": kinds}
-    return (RowWarning(kind="failed_processes", facts=facts),)

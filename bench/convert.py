@@ -1,0 +1,168 @@
+"""The child process that turns a GGUF file into a folder in Hugging Face format, once: `python -m bench.convert SOURCE TARGET`.
+
+It prints its progress as JSON lines and ends when its standard input does, so that it never outlives who started it.
+The target appears whole or not at all. Starting it and explaining how it ended is left to `bench.weights`.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
+from typing import Any, Self
+
+from bench.preparing import Progress
+
+MANIFEST = "manifest.json"
+
+
+def is_whole(target: Path) -> bool:
+    """Whether a conversion finished there and each of its files still has the size it had."""
+    manifest = read_manifest(target)
+    try:
+        return manifest is not None and all((target / name).stat().st_size == size for name, size in manifest["files"].items())
+    except OSError:
+        return False
+
+
+def read_manifest(target: Path) -> dict[str, Any] | None:
+    """Source, tools and files of a finished conversion; `None` where there is none."""
+    try:
+        manifest = json.loads((target / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+
+
+def publish(target: Path, write: Callable[[Path], None], facts: dict[str, Any], progress: Progress) -> None:
+    """Fill a folder beside `target` with `write`, add the manifest, and move it into place in one step.
+
+    One process at a time does this for one target; the others wait and find it done. What a killed one left is removed.
+
+    Raises:
+        OSError: the cache is full or may not be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(target, progress):
+        if is_whole(target):
+            return
+        for stale in [*target.parent.glob(f"{target.name}.partial-*"), target]:
+            shutil.rmtree(stale, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+        try:
+            write(partial)
+            sizes = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
+            (partial / MANIFEST).write_text(json.dumps(facts | {"files": sizes}, indent=1), "utf-8")
+            for path in (*partial.iterdir(), partial):
+                _sync(path)
+            partial.rename(target)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(target: Path, progress: Progress) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(target.parent / f"{target.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress("waiting for another run that converts the same weights", None)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def expand(source: Path, folder: Path, progress: Progress) -> None:
+    """Read a GGUF file and save its tokenizer and its weights, expanded to 32-bit floats, as safetensors."""
+    progress("loading transformers", None)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    logging.set_tqdm_hook(lambda _factory, args, kwargs: _CountingBar(progress, *args, **kwargs))
+    # Alone in a folder: what lies beside the file (an adapter, another configuration) must not be loaded with it.
+    with tempfile.TemporaryDirectory() as alone:
+        (Path(alone) / "model.gguf").symlink_to(source.resolve())
+        progress("reading the tokenizer", None)
+        AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf").save_pretrained(folder)
+        progress("reading the configuration", None)
+        model = AutoModelForCausalLM.from_pretrained(
+            alone, gguf_file="model.gguf", dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+        progress("writing the weights", None)
+        model.save_pretrained(folder)
+
+
+class _CountingBar:
+    """Stands in for a progress bar of transformers: tells what it counts instead of drawing it."""
+
+    def __init__(self, progress: Progress, iterable: Iterable[Any] = (), *, desc: str = "converting", **_: Any) -> None:
+        self.progress, self.iterable, self.step = progress, iterable, desc.lower()
+
+    def __iter__(self) -> Iterator[Any]:
+        total = len(self.iterable) if isinstance(self.iterable, Sized) else None
+        for number, item in enumerate(self.iterable, start=1):
+            yield item
+            self.progress(self.step, number / total if total else None)
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _facts(source: Path, target: Path) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    from bench.gguf_header import read_header
+
+    return {
+        "source": {"name": source.name, "sha256": target.name, "precision": read_header(source).precision},
+        "tools": {tool: version(tool) for tool in ("gemmeter", "transformers", "torch", "gguf")},
+    }
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not mix with the lines
+    _end_with_parent()
+
+    def progress(step: str, done: float | None) -> None:
+        lines.write(json.dumps({"step": step, "done": done}) + "\n")
+        lines.flush()
+
+    publish(target, lambda folder: expand(source, folder, progress), _facts(source, target), progress)
+
+
+if __name__ == "__main__":
+    main()

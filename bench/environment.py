@@ -1,0 +1,82 @@
+"""The facts of this machine that must agree before two runs may be compared, and where the code under test stands."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+import psutil
+
+from bench.engines import PACKAGES
+from bench.suite import Machine
+from monitor import devices
+from results.records import Environment, Scalar
+
+
+def environment(engines: Iterable[str]) -> Environment:
+    """Facts of the machine, and the versions of what these engines need; `results.records.HARD_FACTS` says which are hard."""
+    gpus = devices.gpus()
+    facts: dict[str, Scalar] = {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "cpu_model": devices.cpu_model(),
+        "cpu_count": psutil.cpu_count(),
+        "cpu_usable": devices.usable_cpus(),
+        "cpu_limit": devices.cpu_limit(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "memory_limit_bytes": devices.memory_limit_bytes(),
+        "governor": devices.governor(),
+        "gpus": ", ".join(gpu.name for gpu in gpus) or None,
+        "gpu_driver": gpus[0].driver if gpus else None,
+        "gpu_power_limit_w": gpus[0].power_limit_w if gpus else None,
+        "python": platform.python_version(),
+        "gemmeter": installed("gemmeter"),
+    }
+    for package in dict.fromkeys(package for engine in engines for package in PACKAGES[engine]):
+        facts[package] = installed(package)
+    return Environment(facts=facts)
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package, found without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def this_machine() -> Machine:
+    """What `device: auto` and `threads: auto` mean here, without importing torch."""
+    return Machine(device=_device(), threads=devices.compute_threads())
+
+
+def _device() -> str:
+    has_cuda_build = "+cpu" not in (installed("torch") or "+cpu")
+    return "cuda" if has_cuda_build and devices.gpus() else "cpu"
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return platform.platform(terse=True)
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, whether the tree has changes) of the current folder's checkout; (`None`, `None`) outside one."""
+    commit = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return commit, None if status is None else bool(status)
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=10, env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None

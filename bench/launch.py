@@ -1,0 +1,324 @@
+"""One worker process from start to end: its events become measurements, and whatever goes wrong becomes a failure of the right kind.
+
+The parent waits; a sampler reads the worker's memory from outside. The worker's whole tree ends with this module's call.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Any, Self
+
+
+from bench.worker import Job
+from monitor.devices import free_memory_bytes, governor, memory_floor_bytes, oom_kills
+from monitor.processes import MARKER, end_tree
+from monitor.sampler import Sampler, Usage
+from results.format import plain
+from results.records import Failure, FailureKind, Measurement, PlannedCase, Request, RowWarning, Series
+
+WORKER = (sys.executable, "-P", "-m", "bench.worker")
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
+LONGEST_LINE = 2**24
+CONTENTION = 0.05
+DIRTY = 0.03
+
+Listen = Callable[[PlannedCase | None, str, int, int], None]
+"""(case in flight, phase, requests done, requests at the least)."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a launch touches beyond the worker; tests pass their own."""
+
+    command: Sequence[str] = WORKER
+    floor_bytes: int = field(default_factory=memory_floor_bytes)
+    free_bytes: Callable[[], int] = free_memory_bytes
+    oom_kills: Callable[[], int | None] = oom_kills
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class WorkerEnded(Exception):  # noqa: N818 an ending, of which some are errors
+    """The worker gave no result for the case in flight."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind, self.message = kind, message
+
+
+def launch(job: Job, run_id: str, listen: Listen, outside: Outside) -> Iterator[Measurement | Failure]:
+    """Run one worker over the job's cases.
+
+    Yields:
+        A measurement for each case that finished. When the worker fails, one failure for the case in flight (for every
+        case of the job when it failed before the first one), and then no more: the caller starts another for the rest.
+
+    Raises:
+        KeyboardInterrupt: after yielding an `interrupted` failure for the case in flight.
+    """
+    with tempfile.TemporaryFile() as stderr, _Worker(job, run_id, listen, outside, stderr) as worker:
+        try:
+            yield from worker.measurements()
+        except WorkerEnded as ended:
+            worker.end()
+            yield from worker.failures(ended.kind, ended.message)
+        except KeyboardInterrupt:
+            worker.end()
+            yield from worker.failures("interrupted", "The run was interrupted: go on with `bench run --resume`.")
+            raise
+
+
+class _Worker:
+    def __init__(self, job: Job, run_id: str, listen: Listen, outside: Outside, stderr: IO[bytes]) -> None:
+        self._job, self._run_id, self._listen, self._outside, self._stderr = job, run_id, listen, outside, stderr
+        self._mark = uuid.uuid4().hex
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._free_at_end: int | None = None
+        self._phase, self._number = "start", 0
+        self._in_case = self._ended = False
+        self._requests: list[Request] = []
+        self._loaded: dict[str, float] | None = None
+        self._loaded_rss: int | None = None
+        self._started_at = outside.now()
+        self._kills_before = outside.oom_kills()
+
+    def __enter__(self) -> Self:
+        threads = self._job.cases[0].case.threads
+        environment = {key: value for key, value in os.environ.items() if key not in SECRETS}
+        environment |= {MARKER: self._mark, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        if threads:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        self._process = subprocess.Popen(
+            self._outside.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        self._sampler = Sampler(self._process.pid, self._starve, self._outside.floor_bytes, free_bytes=self._outside.free_bytes)
+        self._sampler.__enter__()
+        threading.Thread(target=self._read, daemon=True, name="worker-events").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def end(self) -> None:
+        """End the worker and all that it ever started."""
+        if self._ended:
+            return
+        self._ended = True
+        self._sampler.__exit__()
+        end_tree(self._process.pid, self._mark, self._sampler.seen)
+        self._process.wait()
+
+    def measurements(self) -> Iterator[Measurement]:
+        self._send(self._job.model_dump_json())
+        deadline = time.monotonic() + self._job.cases[0].timeout_s
+        while True:
+            event = self._next(deadline)
+            if event is None or event["event"] == "bye":
+                break
+            try:
+                measurement = self._take(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise WorkerEnded("bad_output", f"The worker sent a wrong event ({type(error).__name__}): {_fault()}") from error
+            if event["event"] in ("case_started", "loaded", "case_done") and self._number < len(self._job.cases):
+                deadline = time.monotonic() + self._job.cases[self._number].timeout_s
+            if measurement:
+                yield measurement
+        if self._number < len(self._job.cases):
+            raise self._ending()
+
+    def failures(self, kind: FailureKind, message: str) -> Iterator[Failure]:
+        before_first_case = self._loaded is None
+        cases = self._job.cases if before_first_case else self._job.cases[self._number : self._number + 1]
+        tail = self._tail()
+        code = self._process.returncode
+        for planned in cases:
+            yield Failure(
+                attempt_id="f" + uuid.uuid4().hex[:15],
+                run_id=self._run_id,
+                case_id=planned.case.case_id,
+                process=self._job.process,
+                started_at=self._started_at,
+                kind=kind,
+                phase=self._phase,
+                message=message,
+                exit_code=code,
+                stderr_tail=tail,
+                requests=tuple(self._requests),
+            )
+
+    # ---- events
+
+    def _take(self, event: dict[str, Any]) -> Measurement | None:
+        name = event["event"]
+        if name == "failed":
+            raise WorkerEnded(event["kind"], plain(str(event["message"])))
+        if name == "phase":
+            self._phase = str(event["phase"])
+            self._listen(self._current() if self._in_case else None, self._phase, int(event["done"]), int(event["total"]))
+        elif name == "loaded":
+            self._loaded = {str(key): float(value) for key, value in event["values"].items()}
+            self._sampler.begin()
+            self._loaded_rss = self._sampler.end().start_rss_bytes
+            self._acknowledge()
+        elif name == "case_started":
+            if self._loaded is None or event["case_id"] != self._current().case.case_id:
+                raise ValueError("not the case that was asked for")
+            self._origin = float(event["origin"])
+            self._started_at, self._requests, self._in_case = self._outside.now(), [], True
+            self._phase = "warmup"
+            self._sampler.begin()
+            self._acknowledge()
+        elif name == "request":
+            self._requests.append(Request.model_validate_json(json.dumps(event["request"])))
+        elif name == "case_done":
+            if not self._in_case or not self._requests:
+                raise ValueError("a case without requests")
+            measurement = self._measurement(event, self._sampler.end())
+            self._number, self._in_case, self._phase = self._number + 1, False, "between cases"
+            self._requests = []
+            self._acknowledge()
+            return measurement
+        elif name != "hello":
+            raise ValueError(f"unknown event {name!r}")
+        return None
+
+    def _measurement(self, event: dict[str, Any], usage: Usage) -> Measurement:
+        planned = self._current()
+        values = {
+            **(self._loaded or {}),
+            **{str(key): float(value) for key, value in event["values"].items()},
+            "start_rss_bytes": float(usage.start_rss_bytes),
+            "peak_rss_bytes": float(usage.peak_rss_bytes),
+        }
+        if usage.peak_pss_bytes is not None:
+            values["peak_pss_bytes"] = float(usage.peak_pss_bytes)
+        if usage.peak_device_bytes is not None:
+            values["peak_device_bytes"] = float(usage.peak_device_bytes)
+        warnings = [RowWarning.model_validate(one) for one in event["warnings"]]
+        return Measurement(
+            attempt_id="m" + uuid.uuid4().hex[:15],
+            run_id=self._run_id,
+            case_id=planned.case.case_id,
+            process=self._job.process,
+            started_at=self._started_at,
+            timing=str(event["timing"]),
+            requests=tuple(self._requests),
+            values=values,
+            warnings=tuple([*warnings, *surroundings(planned, usage, self._loaded_rss)]),
+            series=(
+                Series(
+                    name="rss_bytes", unit="B", times_s=tuple(time - self._origin for time in usage.times), values=usage.rss_bytes
+                ),
+            ),
+        )
+
+    def _current(self) -> PlannedCase:
+        if self._number >= len(self._job.cases):
+            raise ValueError("more cases than were asked for")
+        return self._job.cases[self._number]
+
+    # ---- pipes
+
+    def _send(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a dead worker is noticed by the end of its events
+            if self._process.stdin:
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
+
+    def _acknowledge(self) -> None:
+        self._send("{}")
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while self._process.stdout and (line := self._process.stdout.readline(LONGEST_LINE)):
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _next(self, deadline: float) -> dict[str, Any] | None:
+        """The next event; `None` at the end of the pipe."""
+        try:
+            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            what = "The case" if self._in_case else "The load"
+            seconds = self._job.cases[min(self._number, len(self._job.cases) - 1)].timeout_s
+            message = f"{what} took more than {seconds:g} s: raise timeout_s, or look at the stacks in the stderr tail."
+            raise WorkerEnded("timeout", message) from None
+        if self._free_at_end is not None:
+            raise self._ending()
+        if line is None:
+            return None
+        try:
+            event = json.loads(line)
+            event["event"]
+        except (ValueError, TypeError, KeyError):
+            shown = plain(line[:80].decode(errors="replace")).strip()
+            raise WorkerEnded("bad_output", f"The worker printed {shown!r} instead of an event: {_fault()}") from None
+        return dict(event)
+
+    def _ending(self) -> WorkerEnded:
+        """Why the worker ended before its work did."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        if self._free_at_end is not None:
+            free = self._free_at_end / 2**20
+            message = f"Ended when {free:.0f} MiB of memory were left: choose a smaller model, dtype or length."
+            return WorkerEnded("oom", message)
+        code = self._process.returncode
+        if code is None or code == 0:
+            return WorkerEnded("bad_output", f"The worker ended without a result: {_fault()}")
+        kills = self._outside.oom_kills()
+        if code == -9 and kills is not None and self._kills_before is not None and kills > self._kills_before:
+            return WorkerEnded("oom", "The kernel killed the worker for memory: choose a smaller model, dtype or length.")
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        return WorkerEnded("crash", f"The worker {how}: see its last lines, then `bench run --resume … --retry-failed`.")
+
+    def _starve(self, free: int) -> None:
+        """From the sampler's thread: end the worker before the machine is out of memory."""
+        self._free_at_end = free
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def _tail(self, size: int = 4096) -> str:
+        self._stderr.flush()
+        end = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, end - size))
+        return plain(self._stderr.read().decode(errors="replace")).strip()
+
+
+def surroundings(planned: PlannedCase, usage: Usage, loaded_rss: int | None) -> list[RowWarning]:
+    """Warnings about what else happened on the machine while a case ran."""
+    found = []
+    if usage.others_cpu_share > CONTENTION:
+        found.append(RowWarning(kind="cpu_contention", facts={"share": round(usage.others_cpu_share, 4)}))
+    if usage.throttled_periods:
+        found.append(RowWarning(kind="cpu_throttled", facts={"periods": usage.throttled_periods}))
+    if usage.foreign_device_processes:
+        found.append(RowWarning(kind="foreign_device_processes", facts={"processes": usage.foreign_device_processes}))
+    if (setting := governor()) not in (None, "performance"):
+        found.append(RowWarning(kind="governor", facts={"governor": setting}))
+    if loaded_rss and usage.start_rss_bytes > loaded_rss * (1 + DIRTY):
+        found.append(RowWarning(kind="dirty_start", facts={"excess": round(usage.start_rss_bytes / loaded_rss - 1, 4)}))
+    if planned.case.source_precision and planned.case.source_precision != planned.case.quantization:
+        facts = {"source": planned.case.source_precision, "quantization": planned.case.quantization}
+        found.append(RowWarning(kind="expanded_weights", facts=facts))
+    if planned.case.purpose == "quality" and planned.base_model:
+        found.append(RowWarning(kind="base_model"))
+    return found
+
+
+def _fault() -> str:
+    return "see the stderr tail, and report it if the engine is one of Gemmeter's own."

@@ -1,0 +1,180 @@
+"""How one case becomes timed requests, inside the worker: warm up, then time; only raw times leave. Memory is read from outside."""
+
+import os
+import statistics
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from bench.engines.protocol import Clock, Generation, Session
+from bench.workloads import Prompt, Prompts, quality_prompt, speed_prompt
+from results.records import PlannedCase, Request, RowWarning
+
+FIRST_CALL_TOKENS = 32
+CALIBRATION_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """The outside world as the measurement sees it."""
+
+    clock: Clock
+    """Monotonic seconds, shared with the parent that samples."""
+    now: Callable[[], datetime]
+    rss_bytes: Callable[[], int]
+
+
+def measure(
+    session: Session, planned: PlannedCase, process: int, prompts: Prompts, warmup: Prompts, origin: float, tools: Instruments,
+    phase: Callable[[str, int, int], None],
+) -> Iterator[Request]:  # fmt: skip
+    """Warm up and yield the counted requests of one case as they finish.
+
+    Args:
+        process: the round, so that no two processes ask the same prompt.
+        origin: the clock's value that the requests' times count from.
+        phase: told (phase, requests done, requests at the least).
+    """
+    case = planned.case
+    for number in range(planned.warmup if case.purpose == "speed" else 0):
+        phase("warmup", number, planned.warmup)
+        prompt = speed_prompt(
+            warmup, process * 1000 + number, case.prompt_tokens, case.prompt_format, session.encode, session.decode
+        )
+        session.generate(prompt, case.output_tokens, case.stop, tools.clock)
+    started = tools.clock()
+    number = 0
+    while number < planned.iterations or tools.clock() - started < planned.min_seconds:
+        phase("measure" if case.purpose == "speed" else "quality", number, planned.iterations)
+        if case.purpose == "speed":
+            serial = process * 10_000 + number
+            prompt = speed_prompt(prompts, serial, case.prompt_tokens, case.prompt_format, session.encode, session.decode)
+        else:
+            prompt = quality_prompt(prompts, number, case.prompt_format, session.encode)
+        yield request(session, planned, prompt, number, origin, tools)
+        number += 1
+
+
+def request(session: Session, planned: PlannedCase, prompt: Prompt, index: int, origin: float, tools: Instruments) -> Request:
+    """One timed request; everything but the generation lies outside its times."""
+    rss_before = tools.rss_bytes()
+    sent_at = tools.now()
+    generation = session.generate(prompt, planned.case.output_tokens, planned.case.stop, tools.clock)
+    rss_after = tools.rss_bytes()
+    values = {"rss_bytes": float(rss_after), "rss_delta_bytes": float(rss_after - rss_before), **generation.values}
+    return record(generation, prompt, index, origin, sent_at, values)
+
+
+def record(
+    generation: Generation, prompt: Prompt, index: int, origin: float, sent_at: datetime, values: dict[str, float]
+) -> Request:
+    times = tuple(time - origin for time in generation.event_times)
+    sent = generation.sent - origin
+    return Request(
+        request_id="q" + uuid.uuid4().hex[:15],
+        index=index,
+        prompt_index=prompt.index,
+        sent_at=sent_at,
+        scheduled_s=sent,
+        sent_s=sent,
+        first_content_s=times[0] if times else None,
+        last_content_s=times[-1] if times else None,
+        event_times_s=times,
+        event_tokens=generation.event_tokens,
+        prompt_tokens=generation.prompt_tokens,
+        output_tokens=generation.output_tokens,
+        token_source="engine",
+        finish_reason=generation.finish_reason,
+        values=values,
+        content_policy="full",
+        prompt=prompt.text,
+        output=generation.text,
+    )
+
+
+def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock: Clock) -> float:
+    """Seconds of the first request after the load: a prompt of 32 tokens and one new token, the same for every case."""
+    length = FIRST_CALL_TOKENS if planned.case.prompt_format == "plain" else None
+    prompt = speed_prompt(warmup, 0, length, planned.case.prompt_format, session.encode, session.decode)
+    start = clock()
+    session.generate(prompt, 1, "length", clock)
+    return clock() - start
+
+
+def count_warnings(planned: PlannedCase, session: Session, requests: list[Request]) -> list[RowWarning]:
+    """Warnings from the tokens' counts: requests that stopped early, texts that re-tokenize to another length."""
+    found = []
+    case = planned.case
+    short = [one for one in requests if case.stop == "length" and (one.output_tokens or 0) < case.output_tokens]
+    if short:
+        facts = {"stopped": len(short), "requests": len(requests), "wanted": case.output_tokens}
+        found.append(RowWarning(kind="early_stop", facts=facts))
+    counts = [(one.output_tokens or 0, session.recount(one.output or "")) for one in requests]
+    wrong = [(count, recount) for count, recount in counts if abs(count - recount) > max(1, 0.05 * count)]
+    if wrong:
+        facts = {"requests": len(wrong), "count": wrong[0][0], "recount": wrong[0][1]}
+        found.append(RowWarning(kind="token_mismatch", facts=facts))
+    return found
+
+
+class NoTime:
+    """A session that takes no time: what is measured over it is the harness itself."""
+
+    timing = "perf_counter"
+
+    def __init__(self, step: Callable[[], object]) -> None:
+        self._step = step
+
+    def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
+        sent = clock()
+        times = []
+        for _ in range(output_tokens):
+            self._step()
+            times.append(clock())
+        return Generation(sent, tuple(times), (1,) * output_tokens, len(prompt.token_ids), output_tokens, "", "length")
+
+
+def calibrate(clock: Clock, tools: Instruments) -> dict[str, float]:
+    """The harness's own cost, medians of nine tries against an engine that takes no time.
+
+    Returns:
+        `harness_token_s`: clock and bookkeeping per token; `harness_request_s`: per request, outside its times.
+    """
+    session = NoTime(lambda: None)
+    prompt = Prompt(0, "", ())
+    per_token, per_request = [], []
+    for _ in range(9):
+        start = clock()
+        before = tools.rss_bytes()
+        sent_at = tools.now()
+        generation = session.generate(prompt, CALIBRATION_TOKENS, "length", clock)
+        inside = generation.event_times[-1] - generation.sent
+        values = {"rss_delta_bytes": float(tools.rss_bytes() - before)}
+        record(generation, prompt, 0, start, sent_at, values)
+        per_token.append(inside / CALIBRATION_TOKENS)
+        per_request.append(clock() - start - inside)
+    return {"harness_token_s": statistics.median(per_token), "harness_request_s": statistics.median(per_request)}
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def own_rss_reader() -> Callable[[], int]:
+    """A cheap reader of this process's resident bytes."""
+    try:
+        statm = open("/proc/self/statm", "rb", buffering=0)  # noqa: SIM115, PTH123 kept open: one read per request
+    except OSError:
+        import psutil
+
+        process = psutil.Process()
+        return lambda: int(process.memory_info().rss)
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def read() -> int:
+        statm.seek(0)
+        return int(statm.read(128).split()[1]) * page
+
+    return read

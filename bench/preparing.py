@@ -1,0 +1,39 @@
+"""The words of preparing weights, which downloading and converting share: how progress is told, and what can go wrong."""
+
+from collections.abc import Callable
+
+from results.errors import GemmeterError
+from results.records import FailureKind
+
+Progress = Callable[[str, float | None], None]
+"""Called with the step in words and the share of it that is done, 0 to 1, or `None` where nobody knows."""
+
+
+class WeightsError(GemmeterError):
+    """Weights that cannot be made ready.
+
+    Attributes:
+        kind: of the failure that a case with these weights has.
+    """
+
+    kind: FailureKind = "engine_error"
+
+
+class MissingWeightsError(WeightsError):
+    kind: FailureKind = "missing_weights"
+
+
+class MissingDependencyError(WeightsError):
+    kind: FailureKind = "missing_dependency"
+
+
+class UnsupportedWeightsError(WeightsError):
+    kind: FailureKind = "unsupported"
+
+
+def unwritable(error: OSError) -> WeightsError:
+    """The error for a cache that is full or may not be written."""
+    where = f" {error.filename}" if error.filename else ""
+    return WeightsError(
+        f"the cache cannot be written:{where} {error.strerror or error}; free some space, or set BENCH_CACHE to another folder"
+    )

@@ -1,0 +1,66 @@
+"""In which order the loads and cases of a run are visited, and what of it is still to do."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from results.records import Failure, Measurement, PlannedCase
+
+DECIDED = frozenset({"unsupported", "missing_dependency", "missing_weights", "oom", "timeout", "bad_output", "pruned"})
+"""Failures that another process would only repeat: such a case is not tried again in later rounds."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cases that share one load, in one round."""
+
+    process: int
+    cases: tuple[PlannedCase, ...]
+
+
+def rounds(planned: Iterable[PlannedCase], seed: int) -> list[Batch]:
+    """Every case as often as it wants processes: each round visits every load once in random order and shuffles its cases.
+
+    Quality passes come last in their load, so that speed is measured in a fresh process.
+    """
+    loads: dict[str, list[PlannedCase]] = defaultdict(list)
+    for one in planned:
+        loads[one.case.config_id].append(one)
+    order = random.Random(seed)  # noqa: S311 an order, not a secret
+    batches = []
+    for process in range(max((one.processes for cases in loads.values() for one in cases), default=0)):
+        this_round = [[one for one in cases if process < one.processes] for cases in loads.values()]
+        order.shuffle(this_round)
+        for cases in this_round:
+            order.shuffle(cases)
+            cases.sort(key=lambda one: one.case.purpose == "quality")
+            if cases:
+                batches.append(Batch(process, tuple(cases)))
+    return batches
+
+
+def pending(
+    batches: Iterable[Batch], measurements: Iterable[Measurement], failures: Iterable[Failure], *, retry_failed: bool = False
+) -> list[Batch]:
+    """What is left of the batches, in their order: nothing that was measured, nor, unless `retry_failed`, what failed.
+
+    An interrupted case is always left; a failure that another process would only repeat settles the case in all rounds.
+    """
+    done = {(one.case_id, one.process) for one in measurements}
+    given_up = set()
+    for failure in failures:
+        if failure.kind != "interrupted" and not retry_failed:
+            done.add((failure.case_id, failure.process))
+            if failure.kind in DECIDED:
+                given_up.add(failure.case_id)
+    return only(batches, lambda case_id, process: (case_id, process) not in done and case_id not in given_up)
+
+
+def only(batches: Iterable[Batch], wanted: Callable[[str, int], bool]) -> list[Batch]:
+    left = []
+    for batch in batches:
+        cases = tuple(one for one in batch.cases if wanted(one.case.case_id, batch.process))
+        if cases:
+            left.append(Batch(batch.process, cases))
+    return left

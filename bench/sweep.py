@@ -1,0 +1,135 @@
+"""A run from its plan to its end: prepare the weights, launch the workers in order, store every result as it comes."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from bench.schedule import DECIDED, Batch
+from bench.weights import Progress, ResolvedModel
+from bench.worker import Job
+from bench.workloads import Prompts
+from results.errors import GemmeterError
+from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, Score
+from results.scorers import score_request
+from results.store import Store
+
+Outcome = Measurement | Failure
+
+
+class Listener(Protocol):
+    """Whoever shows how a run goes on."""
+
+    def preparing(self, model: ResolvedModel, step: str, done: float | None) -> None: ...
+
+    def phase(self, planned: PlannedCase | None, phase: str, done: int, total: int) -> None: ...
+
+    def outcome(self, planned: PlannedCase, outcome: Outcome) -> None: ...
+
+
+Launch = Callable[[Job, str, Callable[[PlannedCase | None, str, int, int], None]], Iterator[Outcome]]
+Prepare = Callable[[ResolvedModel, Progress], Path]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is kept of prompts and outputs."""
+
+    policy: ContentPolicy
+    keep: Callable[[str], str | None]
+
+    def of(self, request: Request) -> Request:
+        if self.policy == "full":
+            return request
+        changes = {
+            "content_policy": self.policy,
+            "prompt": None if request.prompt is None else self.keep(request.prompt),
+            "output": None if request.output is None else self.keep(request.output),
+        }
+        return request.model_copy(update=changes)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One run's parts; `go` measures."""
+
+    run: Run
+    models: Mapping[str, ResolvedModel]
+    """By `Case.weights`."""
+    prompts: Mapping[str, Prompts]
+    """By `Case.workload`."""
+    warmup: Prompts
+    content: Content
+    store: Store
+    prepare: Prepare
+    launch: Launch
+    listener: Listener
+
+    def go(self, batches: Sequence[Batch]) -> None:
+        """Measure the batches in their order; each outcome is stored before the next case begins."""
+        folders: dict[str, Path] = {}
+        given_up: set[str] = set()
+        for weights in dict.fromkeys(one.case.weights for batch in batches for one in batch.cases):
+            model = self.models[weights]
+            try:
+                folders[weights] = self.prepare(model, lambda step, done, model=model: self.listener.preparing(model, step, done))
+            except GemmeterError as error:
+                given_up |= self._unprepared(weights, error)
+        for batch in batches:
+            left = [one for one in batch.cases if one.case.case_id not in given_up]
+            while left:
+                job = self._job(batch.process, left, folders)
+                settled = set()
+                for outcome in self.launch(job, self.run.run_id, self.listener.phase):
+                    self._keep(outcome)
+                    settled.add(outcome.case_id)
+                    if isinstance(outcome, Failure) and outcome.kind in DECIDED:
+                        given_up.add(outcome.case_id)
+                left = [one for one in left if one.case.case_id not in settled] if settled else []
+
+    def _job(self, process: int, cases: Sequence[PlannedCase], folders: Mapping[str, Path]) -> Job:
+        return Job(
+            folder=folders[cases[0].case.weights],
+            process=process,
+            cases=tuple(cases),
+            prompts={one.case.workload: self.prompts[one.case.workload] for one in cases},
+            warmup=self.warmup,
+        )
+
+    def _unprepared(self, weights: str, error: GemmeterError) -> set[str]:
+        """Store a failure for every case of weights that could not be had."""
+        cases = [one for one in self.run.planned if one.case.weights == weights]
+        for planned in cases:
+            self._keep(
+                Failure(
+                    attempt_id="f" + uuid.uuid4().hex[:15],
+                    run_id=self.run.run_id,
+                    case_id=planned.case.case_id,
+                    process=0,
+                    started_at=datetime.now(UTC),
+                    kind=getattr(error, "kind", "missing_weights"),
+                    phase="prepare",
+                    message=str(error),
+                )
+            )
+        return {one.case.case_id for one in cases}
+
+    def _keep(self, outcome: Outcome) -> None:
+        planned = self.run.plan_of(outcome.case_id)
+        kept = outcome.model_copy(update={"requests": tuple(self.content.of(one) for one in outcome.requests)})
+        if isinstance(kept, Measurement):
+            self.store.add_measurement(kept, self._scores(planned, outcome.requests))
+        else:
+            self.store.add_failure(kept)
+        self.listener.outcome(planned, kept)
+
+    def _scores(self, planned: PlannedCase, requests: Sequence[Request]) -> list[Score]:
+        prompts = self.prompts[planned.case.workload]
+        return [
+            score
+            for scorer in planned.scorers
+            for request in requests
+            for score in score_request(scorer, request, prompts.reference(request.prompt_index))
+        ]

@@ -1,0 +1,194 @@
+"""How a model's name becomes weights on disk: `resolve` says which weights are meant, cheaply; `prepare` makes them ready.
+
+The kinds of names are told apart here; what each needs stands in `bench.packaged_weights`, `bench.local_weights`,
+`bench.hub` and, for GGUF files, the child process `bench.convert`.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import hub, local_weights, packaged_weights
+from bench.cache import cache_folder
+from bench.catalog import CatalogEntry, by_hub_id, catalog, unknown_model
+from bench.convert import is_whole, read_manifest
+from bench.gguf_header import read_header
+from bench.preparing import (
+    MissingDependencyError,
+    MissingWeightsError,
+    Progress,
+    UnsupportedWeightsError,
+    WeightsError,
+    unwritable,
+)
+from results.errors import GemmeterError
+
+__all__ = [
+    "MissingDependencyError", "MissingWeightsError", "Progress", "ResolvedModel", "UnsupportedWeightsError", "WeightsError",
+    "cached_weights", "prepare", "resolve", "terms_notice",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    name: str
+    """What people call it: a catalog name, a hub id, a folder's or a file's name."""
+    reference: str
+    """What leads back to it: a catalog name, a hub id, or an absolute path. Paths do not belong in a store."""
+    weights: str
+    """The identity: `sha256:<64 hex>` of the content, or `hub:<id>@<commit>`."""
+    source_precision: str | None
+    """The format that the weights come from, such as `q4_k_m`; `None` for 32 and 16 bit floats."""
+    base: bool | None
+    """Not instruction-tuned; `None`: unknown."""
+    revision: str | None
+    """The commit of a hub model."""
+
+
+def resolve(reference: str, where: str, *, cache: Path | None = None) -> ResolvedModel:
+    """The weights that a catalog name, a path, or a hub id `organisation/name[@revision]` stands for.
+
+    Reads hashes and headers, asks the hub for a commit, and loads nothing.
+
+    Args:
+        where: what the message of an error begins with, such as `matrix.model[0]`.
+
+    Raises:
+        UsageError: there is no such model, folder or file, or not in a format that is loaded.
+        WeightsError: the hub is out of reach, or refuses.
+    """
+    try:
+        return _resolve(reference, cache or cache_folder())
+    except GemmeterError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _resolve(reference: str, cache: Path) -> ResolvedModel:
+    entry = catalog().get(reference)
+    if entry is not None and entry.package is not None:
+        package = entry.package
+        return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None)
+    if entry is not None:
+        return _on_hub(entry.hub_id, None, entry, entry.name)
+    path = Path(reference).expanduser()
+    if path.exists() or reference.startswith((".", "~", os.sep)) or path.suffix in (".gguf", ".safetensors"):
+        local = local_weights.inspect(path, cache)
+        absolute = local.path.resolve()
+        return ResolvedModel(
+            absolute.name, str(absolute), f"sha256:{local.sha256}", local.source_precision, local.base, revision=None
+        )
+    if found := hub.HUB_ID.fullmatch(reference):
+        return _on_hub(found["id"], found["revision"], by_hub_id(found["id"]), found["id"])
+    if os.sep in reference:
+        local_weights.inspect(path, cache)
+    raise unknown_model(reference)
+
+
+def _on_hub(hub_id: str, revision: str | None, entry: CatalogEntry | None, name: str) -> ResolvedModel:
+    model = hub.find(hub_id, revision)
+    base = entry.base if entry is not None else (False if model.chat else None)
+    return ResolvedModel(name, hub_id, f"hub:{hub_id}@{model.commit}", model.quantization, base, model.commit)
+
+
+def prepare(model: ResolvedModel, progress: Progress, *, cache: Path | None = None) -> Path:
+    """A folder in Hugging Face format with these weights: assembled, downloaded or converted when it is not there yet.
+
+    Raises:
+        UsageError: the user's files are gone.
+        WeightsError: they cannot be made ready; its `kind` says what a failure of them is.
+    """
+    cache = cache or cache_folder()
+    if model.revision is not None:
+        return hub.download(model.reference, model.revision, progress)
+    sha256 = model.weights.removeprefix("sha256:")
+    target = cache / "converted" / sha256
+    entry = catalog().get(model.reference)
+    try:
+        if entry is not None and entry.package is not None:
+            if is_whole(target):
+                return target
+            package = entry.package
+            chunks = packaged_weights.chunk_paths(package)
+            source = packaged_weights.assemble(package, chunks, cache / "gguf" / sha256, progress)
+        else:
+            local = local_weights.inspect(Path(model.reference), cache)
+            if local.sha256 != sha256:
+                raise MissingWeightsError(f"{model.reference} has changed since the start: run again")
+            if local.path.is_dir() or is_whole(target):
+                return local.path if local.path.is_dir() else target
+            source = local.path
+        return _converted(source, target, progress)
+    except OSError as error:
+        raise unwritable(error) from error
+
+
+def _converted(source: Path, target: Path, progress: Progress) -> Path:
+    for module in ("torch", "transformers", "gguf", "accelerate"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingDependencyError(f'converting {source.name} needs {module}: pip install "gemmeter[transformers]"')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = 4 * read_header(source).elements, shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise WeightsError(
+            f"{source.name} takes {needed / 2**30:.1f} GiB as 32-bit floats and {target.parent} has {free / 2**30:.1f} GiB free: "
+            "free some space, or set BENCH_CACHE to another folder"
+        )
+    command = [sys.executable, "-P", "-m", "bench.convert", str(source), str(target)]
+    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+    with (
+        tempfile.TemporaryFile() as stderr,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=offline) as child,
+    ):
+        try:
+            for line in child.stdout or ():
+                told = json.loads(line)
+                progress(told["step"], told["done"])
+        finally:
+            if child.stdin is not None:
+                child.stdin.close()  # the child ends when its input does
+            if sys.exc_info()[0] is not None:
+                child.kill()
+            code = child.wait()
+        stderr.seek(0)
+        last = stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+    if code != 0:
+        raise _not_converted(source, target, code, last)
+    return target
+
+
+def _not_converted(source: Path, target: Path, code: int, last: str) -> WeightsError:
+    if code < 0:
+        return WeightsError(
+            f"converting {source.name} was ended by signal {-code}: where memory was short (signal 9), end other programs; try again"
+        )
+    return WeightsError(
+        f"{source.name} could not be converted into {target.parent} ({last}): "
+        "give that folder space and write access, or take safetensors weights of the model"
+    )
+
+
+def terms_notice(model: ResolvedModel) -> str | None:
+    """What a user of the weights has to know and where the full terms lie; `None` for weights that are not in the catalog."""
+    entry = catalog().get(model.reference) or by_hub_id(model.reference)
+    if entry is None:
+        return None
+    terms = packaged_weights.terms_file(entry.package) if entry.package is not None else None
+    return entry.terms + (f" (full text: {terms})" if terms is not None else "")
+
+
+def cached_weights(cache: Path | None = None) -> list[tuple[str, Path, int]]:
+    """What assembling and converting left in the cache: the source file's name, the path, its size in bytes."""
+    cache = cache or cache_folder()
+    found = [(file.name, file, file.stat().st_size) for file in sorted(cache.glob("gguf/*/*.gguf"))]
+    found += [
+        (manifest["source"]["name"], folder, sum(manifest["files"].values()))
+        for folder in sorted(cache.glob("converted/*/"))
+        if (manifest := read_manifest(folder))
+    ]
+    return found

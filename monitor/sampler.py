@@ -1,0 +1,147 @@
+"""Watches a process tree from outside while it works: memory over time, peaks, CPU time of others, and memory about to end."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from monitor import processes
+from monitor.devices import cpu_throttled_periods, device_memory_bytes, foreign_device_processes, free_memory_bytes
+
+PERIOD_S = 0.05
+TREE_EVERY = 20
+"""The tree is listed anew every so many samples: listing costs more than reading."""
+MAX_POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a tree used between `begin` and `end`."""
+
+    start_rss_bytes: int
+    peak_rss_bytes: int
+    peak_pss_bytes: int | None
+    others_cpu_share: float
+    """CPU time that anything else took, as a share of all that the machine has."""
+    peak_device_bytes: int | None
+    foreign_device_processes: int
+    throttled_periods: int
+    """Scheduler periods in which a CPU quota stopped us."""
+    times: tuple[float, ...]
+    """On the sampler's clock."""
+    rss_bytes: tuple[float, ...]
+
+
+class Sampler:
+    """Samples from its own thread, about 20 times a second; `begin` and `end` frame one case.
+
+    Args:
+        starved: called once, from the sampler's thread, when free memory falls below `floor_bytes`.
+        free_bytes: what the tree may still take before the machine or its container runs dry.
+    """
+
+    def __init__(
+        self, pid: int, starved: Callable[[int], None], floor_bytes: int, clock: Callable[[], float] = time.perf_counter,
+        free_bytes: Callable[[], int] = free_memory_bytes, proc: Path = Path("/proc"),
+    ) -> None:  # fmt: skip
+        self.pid, self._clock, self._proc = pid, clock, proc
+        self._starved, self._floor, self._free = starved, floor_bytes, free_bytes
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._pids = [pid]
+        self.seen = {pid}
+        self._points: list[tuple[float, float]] = []
+        self._device_peak: int | None = None
+        self._foreign = 0
+        self._thread = threading.Thread(target=self._run, daemon=True, name="sampler")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def begin(self) -> None:
+        """Start a case: peaks are reset, the case's own baseline is taken."""
+        self._list()
+        processes.reset_peak_rss(self.pid, self._proc)
+        with self._lock:
+            self._points, self._device_peak, self._foreign = [], None, 0
+        self._sample_device()
+        self._start = (
+            self._clock(),
+            processes.machine_busy_seconds(),
+            processes.cpu_seconds(self._pids),
+            cpu_throttled_periods(),
+        )
+        self._sample()
+
+    def end(self) -> Usage:
+        """End a case. PSS is read here, outside the timed window."""
+        self._list()
+        self._sample()
+        self._sample_device()
+        began, busy, own, throttled = self._start
+        others = processes.machine_busy_seconds() - busy - (processes.cpu_seconds(self._pids) - own)
+        with self._lock:
+            points = list(self._points)
+        mark = processes.peak_rss_bytes(self.pid, self._proc) if len(self._pids) == 1 else None
+        pss = processes.pss_bytes(self._pids, self._proc)
+        kept = thin(points)
+        return Usage(
+            start_rss_bytes=int(points[0][1]),
+            peak_rss_bytes=max(int(max(value for _, value in points)), mark or 0),
+            peak_pss_bytes=pss,
+            others_cpu_share=max(0.0, others) / max(self._clock() - began, 1e-9) / _cpus(),
+            peak_device_bytes=self._device_peak,
+            foreign_device_processes=self._foreign,
+            throttled_periods=cpu_throttled_periods() - throttled,
+            times=tuple(time for time, _ in kept),
+            rss_bytes=tuple(value for _, value in kept),
+        )
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.wait(PERIOD_S):
+            number += 1
+            if number % TREE_EVERY == 0:
+                self._list()
+                self._sample_device()
+            self._sample()
+            if (free := self._free()) < self._floor:
+                self._starved(free)
+                return
+
+    def _list(self) -> None:
+        self._pids = processes.tree(self.pid, self._proc)
+        self.seen.update(self._pids)
+
+    def _sample_device(self) -> None:
+        used = device_memory_bytes(self.seen)
+        if used is not None:
+            self._device_peak = max(used, self._device_peak or 0)
+            self._foreign = max(self._foreign, foreign_device_processes(self.seen))
+
+    def _sample(self) -> None:
+        total = sum(processes.rss_bytes(pid, self._proc) for pid in self._pids)
+        with self._lock:
+            self._points.append((self._clock(), float(total)))
+
+
+def thin(points: list[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """At most so many points: the highest of each stretch, so that no peak is lost."""
+    if len(points) <= most:
+        return points
+    size = len(points) / most
+    stretches = (points[int(n * size) : int((n + 1) * size)] for n in range(most))
+    return [max(stretch, key=lambda point: point[1]) for stretch in stretches]
+
+
+def _cpus() -> int:
+    import psutil
+
+    return psutil.cpu_count() or 1

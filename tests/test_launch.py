@@ -1,0 +1,149 @@
+"""One real child process for each way to end."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from fakes import make_case, make_planned
+
+from bench.launch import Outside, launch
+from bench.worker import Job
+from bench.workloads import Prompts
+from results.records import Failure, Measurement
+
+BAD_WORKER = Path(__file__).parent / "bad_worker.py"
+PROMPTS = Prompts(name="p", prompts=("hello",))
+CASES = tuple(make_case(output_tokens=tokens) for tokens in (1, 2, 3))
+
+
+def run(mode: str, monkeypatch: pytest.MonkeyPatch, *, timeout_s: float = 20, **outside: object) -> list[Measurement | Failure]:
+    monkeypatch.setenv("TEST_CASE_IDS", " ".join(case.case_id for case in CASES))
+    job = Job(
+        folder=Path("."),
+        process=1,
+        cases=tuple(make_planned(case, timeout_s=timeout_s) for case in CASES),
+        prompts={PROMPTS.digest: PROMPTS},
+        warmup=PROMPTS,
+    )
+    defaults: dict[str, object] = {"command": (sys.executable, str(BAD_WORKER), mode), "floor_bytes": 0}
+    return list(launch(job, "run", lambda *_: None, Outside(**(defaults | outside))))  # type: ignore[arg-type]
+
+
+def failure_of(outcomes: list[Measurement | Failure]) -> Failure:
+    """The failure in the second case, after the first was measured."""
+    assert [type(one) for one in outcomes] == [Measurement, Failure]
+    assert outcomes[0].case_id == CASES[0].case_id
+    assert outcomes[1].case_id == CASES[1].case_id
+    assert isinstance(outcomes[1], Failure)
+    return outcomes[1]
+
+
+def test_a_good_worker_measures_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = run("good", monkeypatch)
+    assert [one.case_id for one in outcomes] == [case.case_id for case in CASES]
+    first = outcomes[0]
+    assert isinstance(first, Measurement)
+    assert first.process == 1
+    assert first.values["load_s"] == 1.5
+    assert first.values["weights_bytes"] == 10
+    assert first.values["peak_rss_bytes"] >= first.values["start_rss_bytes"] > 1e6
+    assert {warning.kind for warning in first.warnings} >= {"expanded_weights"}
+    assert len(first.series[0].times_s) >= 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "exit_code", "words"),
+    [
+        ("sigkill", "crash", -9, "signal 9"),
+        ("exit 3", "crash", 3, "exited with code 3"),
+        ("exit 0", "bad_output", 0, "without a result"),
+        ("rubbish", "bad_output", -9, "Loading checkpoint shards"),
+        ("endless line", "bad_output", -9, "xxxx"),
+        ("no requests", "bad_output", -9, "wrong event"),
+        ("wrong case", "bad_output", -9, "wrong event"),
+        ("wrong event", "bad_output", -9, "wrong event"),
+        ("says oom", "oom", 0, "smaller model"),
+    ],
+)
+def test_a_bad_worker_becomes_a_failure_of_its_kind(
+    mode: str, kind: str, exit_code: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = failure_of(run(mode, monkeypatch))
+    assert failure.kind == kind
+    assert words in failure.message
+    if mode != "says oom":
+        assert failure.exit_code == exit_code
+    assert len(failure.requests) == (0 if mode == "no requests" else 1)
+
+
+def test_stderr_is_kept_without_its_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failure_of(run("exit 3", monkeypatch)).stderr_tail == "the engine's last words"
+
+
+def test_a_hung_case_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.monotonic()
+    failure = failure_of(run("hang", monkeypatch, timeout_s=1.5))
+    assert failure.kind == "timeout"
+    assert "timeout_s" in failure.message
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("dies at load", "crash"), ("hangs at load", "timeout")])
+def test_a_failed_load_fails_every_case(mode: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = run(mode, monkeypatch, timeout_s=1.5)
+    assert [one.case_id for one in outcomes] == [case.case_id for case in CASES]
+    assert {one.kind for one in outcomes if isinstance(one, Failure)} == {kind}
+
+
+def test_the_worker_is_ended_before_memory_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = psutil.Process().memory_info().rss
+    floor = 2**30
+
+    def free() -> int:
+        """A machine whose memory is 120 MiB: what the tests' own children hold is taken from it."""
+        held = sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))
+        return floor + 120 * 2**20 - held
+
+    failure = failure_of(run("eats memory", monkeypatch, floor_bytes=floor, free_bytes=free))
+    assert failure.kind == "oom"
+    assert "memory were left" in failure.message
+    assert psutil.Process().memory_info().rss - before < 200 * 2**20
+
+
+def test_the_kernels_kill_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter([4, 5])
+    failure = failure_of(run("sigkill", monkeypatch, oom_kills=lambda: next(kills)))
+    assert failure.kind == "oom"
+    assert "kernel" in failure.message
+
+
+def test_grandchildren_in_their_own_session_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = failure_of(run("grandchild", monkeypatch, timeout_s=1.5))
+    pid = int(failure.stderr_tail.split()[-1])
+    for _ in range(50):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the grandchild lives on")
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_secrets_stay_with_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    seen: list[str] = []
+    monkeypatch.setenv("TEST_CASE_IDS", "none")
+    job = Job(folder=Path("."), process=0, cases=(make_planned(CASES[0]),), prompts={}, warmup=PROMPTS)
+    command = (sys.executable, "-c", "import os; print('\\n'.join(os.environ), flush=True)")
+    for outcome in launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0)):
+        assert isinstance(outcome, Failure)
+        seen.append(outcome.message)
+    command = (sys.executable, "-c", "import os, sys; sys.stderr.write(' '.join(os.environ)); sys.exit(1)")
+    for outcome in launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0)):
+        assert isinstance(outcome, Failure)
+        assert "PATH" in outcome.stderr_tail.split()
+        assert "HF_TOKEN" not in outcome.stderr_tail.split()
+    assert os.environ["HF_TOKEN"] == "secret"

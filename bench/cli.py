@@ -1,10 +1,21 @@
 """The command line `bench`: the list of commands, and the one place where errors become a sentence and an exit code."""
 
 import sys
+import traceback
 
 import click
 
+from bench.commands.alerts import alerts
+from bench.commands.compare import compare
+from bench.commands.completion import completion
+from bench.commands.db import db
+from bench.commands.doctor import doctor
+from bench.commands.export import export
+from bench.commands.rate import rate
+from bench.commands.run import run
 from bench.commands.show import show
+from bench.commands.suites import list_suites, schema
+from bench.commands.tag import rm, tag
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,7 +24,21 @@ def bench() -> None:
     """Measure how language models run on this machine, remember it, and say so when it gets worse."""
 
 
-for command in (show,):
+for command in (
+    run,
+    list_suites,
+    schema,
+    doctor,
+    completion,
+    show,
+    compare,
+    export,
+    rate,
+    alerts,
+    tag,
+    rm,
+    db,
+):
     bench.add_command(command)
 
 
@@ -22,7 +47,7 @@ def main() -> None:
     from results.errors import GemmeterError
 
     try:
-        code = bench.main(standalone_mode=False)
+        code = bench.main(prog_name="bench", standalone_mode=False)
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:
@@ -31,4 +56,8 @@ def main() -> None:
     except GemmeterError as error:
         click.echo(f"Error: {error}", err=True)
         code = error.exit_code
+    except Exception as error:  # noqa: BLE001 the last resort: a fault of ours must never look like a verdict
+        traceback.print_exc()
+        click.echo(f"Internal error: {error!r}. This is a fault of Gemmeter: please report the lines above.", err=True)
+        code = 5
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,6 +5,7 @@ The target appears whole or not at all. Starting it and explaining how it ended 
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -92,22 +93,38 @@ def _sync(path: Path) -> None:
 def expand(source: Path, folder: Path, progress: Progress) -> None:
     """Read a GGUF file and save its tokenizer and its weights, expanded to 32-bit floats, as safetensors."""
     progress("loading transformers", None)
+    import gguf
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
+    # transformers parses the file three times, ten seconds each with Gemma's vocabulary: once is enough.
+    gguf.GGUFReader = functools.cache(gguf.GGUFReader)
     logging.set_tqdm_hook(lambda _factory, args, kwargs: _CountingBar(progress, *args, **kwargs))
     # Alone in a folder: what lies beside the file (an adapter, another configuration) must not be loaded with it.
     with tempfile.TemporaryDirectory() as alone:
         (Path(alone) / "model.gguf").symlink_to(source.resolve())
         progress("reading the tokenizer", None)
         AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf").save_pretrained(folder)
-        progress("reading the configuration", None)
+        progress("expanding the weights", None)
         model = AutoModelForCausalLM.from_pretrained(
             alone, gguf_file="model.gguf", dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
         )
+        complete(model.config)
         progress("writing the weights", None)
         model.save_pretrained(folder)
+
+
+def complete(config: Any) -> None:
+    """Set what transformers does not take from a Gemma GGUF file: larger ones scale attention and RoPE otherwise.
+
+    As in llama.cpp, the number of layers tells the size.
+    """
+    size = (config.model_type, config.num_hidden_layers)
+    if size in {("gemma3_text", 34), ("gemma3_text", 48), ("gemma3_text", 62)}:
+        config.rope_parameters["full_attention"] |= {"rope_type": "linear", "factor": 8.0}
+    if size in {("gemma3_text", 62), ("gemma2", 46)}:
+        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads
 
 
 class _CountingBar:

@@ -1,15 +1,16 @@
 """Models on the Hugging Face hub: which commit a name means, and its files on disk. A token comes from `HF_TOKEN`, read by
 `huggingface_hub` itself. Files that code could hide in are not fetched."""
 
+import contextlib
 import importlib.util
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cache import write_atomically
 from bench.catalog import nearest
 from bench.local_weights import has_chat_template
 from bench.preparing import MissingDependencyError, MissingWeightsError, Progress, UnsupportedWeightsError, WeightsError
@@ -58,7 +59,15 @@ def find(hub_id: str, revision: str | None = None, *, endpoint: str | None = Non
 
 
 def _downloaded(hub_id: str, revision: str | None, cache_dir: Path | None) -> HubModel:
+    folder = _snapshot(hub_id, revision, cache_dir)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return HubModel(hub_id, folder.name, _quantization(config), has_chat_template(folder))
+
+
+def _snapshot(hub_id: str, revision: str | None, cache_dir: Path | None) -> Path:
+    """The folder of a whole download, found without the network; `LocalEntryNotFoundError` where there is none."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     folder = Path(
         snapshot_download(
@@ -66,9 +75,11 @@ def _downloaded(hub_id: str, revision: str | None, cache_dir: Path | None) -> Hu
             allow_patterns=_FILES, ignore_patterns=_LEFT_OUT,
         )
     )  # fmt: skip
-    config = folder / "config.json"
-    quantization = _quantization(json.loads(config.read_text("utf-8"))) if config.is_file() else None
-    return HubModel(hub_id, folder.name, quantization, has_chat_template(folder))
+    index = folder / "model.safetensors.index.json"
+    parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    if not all((folder / name).is_file() for name in ("config.json", *parts)):
+        raise LocalEntryNotFoundError(f"the download of {hub_id} is not whole")
+    return folder
 
 
 def _quantization(config: dict[str, Any]) -> str | None:
@@ -77,24 +88,46 @@ def _quantization(config: dict[str, Any]) -> str | None:
 
 
 def download(
-    hub_id: str, commit: str, progress: Progress, *, endpoint: str | None = None, cache_dir: Path | None = None
+    model: str, commit: str, progress: Progress, *, endpoint: str | None = None, cache_dir: Path | None = None
 ) -> Path:  # fmt: skip
     """The folder with the model's weights, configuration and tokenizer; files that are there are not fetched again.
 
+    Args:
+        model: as it was asked for, `organisation/name[@revision]`: found again under that revision without the hub.
+        commit: what that stands for.
+
     Raises:
+        UsageError: the model is gone from the hub.
         MissingWeightsError: the hub is out of reach, or refuses.
         UnsupportedWeightsError: the model has no safetensors.
     """
+    hub_id, _, revision = model.partition("@")
+    progress(f"looking for {hub_id}", None)
     with _explained(hub_id, commit):
-        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
-        progress(f"looking for {hub_id}", None)
-        folder = Path(
-            snapshot_download(
-                hub_id, revision=commit, endpoint=endpoint, cache_dir=cache_dir,
-                allow_patterns=_FILES, ignore_patterns=_LEFT_OUT, tqdm_class=_byte_bar(f"downloading {hub_id}", progress),
-            )
-        )  # fmt: skip
+        try:
+            folder = _snapshot(hub_id, commit, cache_dir)
+        except LocalEntryNotFoundError:
+            folder = _fetch(hub_id, commit, progress, endpoint, cache_dir)
+    if revision != commit:
+        with contextlib.suppress(OSError):
+            reference = folder.parents[1] / "refs" / (revision or "main")
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(reference, commit)
+    return folder
+
+
+def _fetch(hub_id: str, commit: str, progress: Progress, endpoint: str | None, cache_dir: Path | None) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    HfApi(endpoint=endpoint).model_info(hub_id, revision=commit, timeout=10)  # says at once what a download would say late
+    folder = Path(
+        snapshot_download(
+            hub_id, revision=commit, endpoint=endpoint, cache_dir=cache_dir,
+            allow_patterns=_FILES, ignore_patterns=_LEFT_OUT, tqdm_class=_byte_bar(f"downloading {hub_id}", progress),
+        )
+    )  # fmt: skip
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UnsupportedWeightsError(
             f"{hub_id} holds no safetensors weights: take another model, or download its .gguf file and name that"
@@ -120,7 +153,7 @@ def _byte_bar(step: str, progress: Progress) -> Any:
     return ByteBar
 
 
-@contextmanager
+@contextlib.contextmanager
 def _explained(hub_id: str, revision: str | None) -> Iterator[None]:
     """Turns what `huggingface_hub` raises into one sentence with a remedy."""
     if importlib.util.find_spec("huggingface_hub") is None:

@@ -1,6 +1,6 @@
 """Shows on a terminal how a run goes on. It redraws only when the worker speaks, never while a request is timed."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from bench.weights import ResolvedModel
 from results.format import plain
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 class Quiet:
     """Says nothing: for pipes and `--json`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def preparing(self, model: ResolvedModel, step: str, done: float | None) -> None:
         pass
@@ -42,7 +48,7 @@ class Bars:
         self._sweep = self._progress.add_task("sweep", total=total, count=f"0/{total}")
         self._step = self._progress.add_task("start", total=None, count="")
 
-    def __enter__(self) -> "Bars":
+    def __enter__(self) -> Self:
         self._progress.start()
         self._progress.refresh()
         return self

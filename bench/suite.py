@@ -1,6 +1,7 @@
 """Suites: YAML with a matrix of axes, validated, and expanded into planned cases. Measuring is left to `bench.sweep`."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -70,7 +71,7 @@ class Suite(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     question: str = Field(description="What the suite answers, in one sentence.")
     defaults: Point = Point()
-    matrix: Matrix | None = None  # type: ignore[valid-type]
+    matrix: Matrix | None = None
     exclude: tuple[Point, ...] = ()
     include: tuple[Include, ...] = ()
     workload: Workload = Workload()
@@ -234,13 +235,13 @@ def _points(suite: Suite) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]
         for hit in hits:
             unused.pop(hit, None)
         if not hits:
-            position = f"[{indices[list(axes).index('model')]}]" if "model" in axes else ""
-            yield f"matrix.model{position}" if position else "defaults.model", (), _complete(suite, base | point, "matrix")
+            where = f"matrix.model[{indices[list(axes).index('model')]}]" if "model" in axes else "defaults.model"
+            yield where, (), _complete(suite, base | point, "matrix")
     if unused:
         raise UsageError(f"{suite.name}: exclude[{min(unused)}]: matches no case of the matrix: correct or remove it.")
-    for number, include in enumerate(suite.include):
+    for row, include in enumerate(suite.include):
         values = include.model_dump(exclude_none=True, exclude={"tags"})
-        yield f"include[{number}].model", include.tags, _complete(suite, base | values, f"include[{number}]")
+        yield f"include[{row}].model", include.tags, _complete(suite, base | values, f"include[{row}]")
 
 
 def _matches(rule: Point, point: dict[str, Any]) -> bool:
@@ -303,3 +304,9 @@ def _quality_passes(suite: Suite, speed: list[PlannedCase], prompts: Prompts) ->
         )
         for one in firsts.values()
     ]
+
+
+def schema_json() -> str:
+    """The JSON Schema of a suite file; `suites/suite.schema.json` holds the same."""
+    schema = Suite.model_json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2)

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -74,7 +75,7 @@ class Sweep:
         for weights in dict.fromkeys(one.case.weights for batch in batches for one in batch.cases):
             model = self.models[weights]
             try:
-                folders[weights] = self.prepare(model, lambda step, done, model=model: self.listener.preparing(model, step, done))
+                folders[weights] = self.prepare(model, partial(self.listener.preparing, model))
             except GemmeterError as error:
                 given_up |= self._unprepared(weights, error)
         for batch in batches:

@@ -1,5 +1,6 @@
 """Tables for the terminal: rows in, rich renderables out. Which layout fits is decided when the width is known."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,16 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from results.caveats import sentence
-from results.compare import Comparison, ComparisonRow
-from results.format import moment, number, percent, plain, points, quantity
-from results.gate import VERDICTS, Verdict, judge, verdict_of
+from results.format import moment, plain, quantity
 from results.metrics import METRICS
-from results.records import RowWarning
-from results.stats import Estimate
+from results.records import PlannedCase, Report, RowWarning
 from results.store import RunSummary
-from results.summary import HEADLINE, CaseRow, worst_of_each
-
-VERDICT_STYLES: dict[Verdict, str] = {"regression": "bold red", "inconclusive": "yellow", "improvement": "green"}
+from results.summary import HEADLINE, CaseRow, run_to_dict, summarize, worst_of_each
 
 Cell = str | Text
 
@@ -72,7 +68,7 @@ def table(columns: Iterable[Column], leading: int = 0) -> Table:
 
 def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
     """The standing table of a run: a row per case, with footnotes and failures below."""
-    marks, notes = _footnotes([[("", one) for one in (*row.warnings, *row.quality_warnings)] for row in rows])
+    marks, notes = footnotes([[("", one) for one in (*row.warnings, *row.quality_warnings)] for row in rows])
     for position, row in enumerate(rows):
         if row.planned.base_model:
             marks[position] = f"† {marks[position]}".rstrip()
@@ -87,7 +83,7 @@ def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
             Column(METRICS[name].label, [_estimate(row, name).replace(" [", f"{joint}[") for row in rows], justify="right")
             for name in names
         ]
-        labels = Column("Case", [_label(row) for row in rows], wraps=width)
+        labels = Column("Case", [case_label(row.planned) for row in rows], wraps=width)
         counts = Column("n", [_count(row).replace(" ", joint) for row in rows], justify="right")
         return table([labels, counts, *metrics, Column("Notes", marks, wraps=5)], leading)
 
@@ -111,83 +107,34 @@ def runs_table(runs: Sequence[RunSummary]) -> RenderableType:
     return Fitted((table([ids, started, *what, commit]), table([ids, *what])))
 
 
-def comparison_table(comparison: Comparison) -> RenderableType:
-    """What differs between the environments, a row per case and metric, worst first, and what one side lacks."""
-    rows = sorted(comparison.rows, key=lambda row: VERDICTS.index(judge(row)))
-    marks, notes = _footnotes([_sided(row) for row in rows])
-
-    def wide(joint: str, width: int, leading: int) -> Table:
-        return table(
-            [
-                Column("Verdict", [_verdict(row) for row in rows]),
-                Column("Metric", [METRICS[row.metric].label for row in rows]),
-                Column("Case", [row.planned.label for row in rows], wraps=width),
-                Column("A", [_side(row, row.a) for row in rows], justify="right"),
-                Column("B", [_side(row, row.b) for row in rows], justify="right"),
-                Column("Change", [_change(row).replace(" [", f"{joint}[") for row in rows], justify="right"),
-                Column("Detectable", [_detectable(row) for row in rows], justify="right"),
-                Column("n", [_replicates(row) for row in rows], justify="right"),
-                Column("Notes", marks, wraps=5),
-            ],
-            leading,
-        )
-
-    stacked = Group(*(_stacked_change(row, mark) for row, mark in zip(rows, marks, strict=True)))
-    runs = (("A", comparison.a_run), ("B", comparison.b_run))
-    parts: list[RenderableType] = [
-        Text(plain(f"{side}: {run.run_id}, {run.suite}, {moment(run.started_at)}")) for side, run in runs
+def plan_table(suite: str, question: str, planned: Sequence[PlannedCase]) -> RenderableType:
+    """What a run would measure: a row per case."""
+    columns = [
+        Column("Case", [case_label(one) for one in planned], wraps=24),
+        Column("Processes", [str(one.processes) for one in planned], justify="right"),
+        Column("Iterations", [str(one.iterations) for one in planned], justify="right"),
+        Column("At least", [quantity(one.min_seconds, "s") if one.min_seconds else "" for one in planned], justify="right"),
+        Column("Warm-up", [str(one.warmup) for one in planned], justify="right"),
+        Column("Tags", [", ".join(one.tags) for one in planned], wraps=6),
     ]
-    parts.append(Text())
-    if comparison.differences:
-        facts = [
-            Column("Environment", [f"{one.key} (hard)" if one.hard else one.key for one in comparison.differences]),
-            Column("A", [_fact(one.a) for one in comparison.differences], wraps=12),
-            Column("B", [_fact(one.b) for one in comparison.differences], wraps=12),
-        ]
-        parts += [table(facts), Text()]
-    if rows:
-        parts += [Fitted((wide(" ", 32, 0), wide("\n", 20, 1), stacked)), Text()]
-        notes.insert(0, "Change: B against A with its 95 % interval. Detectable: the smallest change seen with 80 % power.")
-    labels = {one.case.case_id: one.label for one in comparison.a_run.planned}
-    notes += [f"Failed on B only: {labels[one.case_id]}: {one.kind}: {one.message}" for one in comparison.newly_failed]
-    notes += [f"Not reached on B: {one.label}" for one in comparison.unreached]
-    notes += [f"Only in A: {one.label}" for one in comparison.only_a if one not in comparison.unreached]
-    notes += [f"Only in B: {one.label}" for one in comparison.only_b]
-    return Group(*parts, *(Text(plain(note)) for note in notes), Text(), _closing(comparison))
+    total = sum(one.processes for one in planned)
+    closing = f"{len(planned)} cases, {total} measurements in all"
+    return Group(Text(plain(f"{suite}: {question}")), Text(), table(columns), Text(), Text(closing))
 
 
-_COUNTED: dict[Verdict, str] = {
-    "regression": "worse",
-    "inconclusive": "inconclusive",
-    "no_change": "unchanged",
-    "improvement": "better",
-    "described": "described only",
-}
+def run_view(screen: Console, report: Report) -> None:
+    """Print what a run measured, and how to see more of it."""
+    screen.print(cases_table(summarize(report)))
+    screen.print()
+    screen.print(Text(f"Run {report.run.run_id} is {report.status}: `bench show {report.run.run_id}` has the rest."))
 
 
-def _closing(comparison: Comparison) -> Text:
-    """One sentence: the verdict, and how many rows stand behind it."""
-    judged = [judge(row) for row in comparison.rows]
-    parts = [f"{judged.count(verdict)} {words}" for verdict, words in _COUNTED.items() if verdict in judged]
-    if comparison.newly_failed:
-        parts.append(f"{len(comparison.newly_failed)} newly failed")
-    if comparison.unreached:
-        parts.append(f"{len(comparison.unreached)} not reached")
-    verdict = verdict_of(comparison)
-    few = any(judge(row) == "inconclusive" and not row.is_score and row.replicates < 3 for row in comparison.rows)
-    remedy = " A verdict needs three processes a side." if few else ""
-    words = f"{verdict.replace('_', ' ').capitalize()}: {', '.join(parts) or 'nothing could be judged'}.{remedy}"
-    return Text(words, style=VERDICT_STYLES.get(verdict, ""))
+def run_json(report: Report, code: int) -> str:
+    """A run for machines, with the exit code that its command ends with."""
+    return json.dumps(run_to_dict(report) | {"exit_code": code}, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _sided(row: ComparisonRow) -> list[tuple[str, RowWarning]]:
-    """A row's warnings with the side that each belongs to."""
-    both = [one for one in row.a_warnings if one in row.b_warnings]
-    sides = (("A and B", both), ("A", row.a_warnings), ("B", row.b_warnings))
-    return [(side, one) for side, warnings in sides for one in warnings if side == "A and B" or one not in both]
-
-
-def _footnotes(groups: Sequence[Sequence[tuple[str, RowWarning]]]) -> tuple[list[str], list[str]]:
+def footnotes(groups: Sequence[Sequence[tuple[str, RowWarning]]]) -> tuple[list[str], list[str]]:
     """Each row's marks, and the notes they point to. Warnings that differ in their numbers only share the worst one's note."""
     found: dict[tuple[str, ...], list[RowWarning]] = {}
     keys: list[list[tuple[str, ...]]] = []
@@ -209,8 +156,8 @@ def _failures(rows: Sequence[CaseRow]) -> list[Text]:
     """A line per case and kind of failure."""
     lines: dict[str, int] = {}
     for row in rows:
-        for failure, label in [(one, _label(row)) for one in row.failures] + [
-            (one, f"{_label(row)}, quality") for one in row.quality_failures
+        for failure, label in [(one, case_label(row.planned)) for one in row.failures] + [
+            (one, f"{case_label(row.planned)}, quality") for one in row.quality_failures
         ]:
             line = f"{label}: {failure.kind} in phase {failure.phase}: {failure.message}"
             lines[line] = lines.get(line, 0) + 1
@@ -218,9 +165,9 @@ def _failures(rows: Sequence[CaseRow]) -> list[Text]:
     return [Text(), *found] if found else []
 
 
-def _label(row: CaseRow) -> str:
-    source = row.planned.case.source_precision
-    return f"{row.planned.label} from {source}" if source else row.planned.label
+def case_label(planned: PlannedCase) -> str:
+    source = planned.case.source_precision
+    return f"{planned.label} from {source}" if source else planned.label
 
 
 def _count(row: CaseRow) -> str:
@@ -230,8 +177,10 @@ def _count(row: CaseRow) -> str:
 
 
 def _estimate(row: CaseRow, name: str) -> str:
-    one = row.estimates.get(name)
-    return quantity(one.value, METRICS[name].unit, one.low, one.high) if one else ""
+    one, metric = row.estimates.get(name), METRICS[name]
+    if one is None:
+        return ""
+    return quantity(one.value, metric.unit) if metric.exact else quantity(one.value, metric.unit, one.low, one.high)
 
 
 def _stacked(row: CaseRow, marks: str, names: Sequence[str]) -> RenderableType:
@@ -239,51 +188,5 @@ def _stacked(row: CaseRow, marks: str, names: Sequence[str]) -> RenderableType:
     for name in names:
         if name in row.estimates:
             grid.add_row(Text(METRICS[name].label), Text(_estimate(row, name)))
-    title = Text.assemble((_label(row), "bold"), f"  n {_count(row)}", f"  ({marks})" if marks else "")
+    title = Text.assemble((case_label(row.planned), "bold"), f"  n {_count(row)}", f"  ({marks})" if marks else "")
     return Group(title, Padding(grid, (0, 0, 0, 2), expand=False)) if grid.row_count else title
-
-
-def _stacked_change(row: ComparisonRow, marks: str) -> RenderableType:
-    title = Text.assemble(_verdict(row), f"  {METRICS[row.metric].label}  {row.planned.label}")
-    detectable = f", detectable {_detectable(row)}" if row.detectable is not None else ""
-    sides = f"{_side(row, row.a)} → {_side(row, row.b)}"
-    facts = f"{sides}  {_change(row)}{detectable}, n {_replicates(row)}{f'  ({marks})' if marks else ''}"
-    return Group(title, Padding(Text(facts), (0, 0, 0, 2), expand=False))
-
-
-def _verdict(row: ComparisonRow) -> Text:
-    verdict = judge(row)
-    return Text(verdict.replace("_", " "), style=VERDICT_STYLES.get(verdict, ""))
-
-
-def _side(row: ComparisonRow, side: Estimate) -> str:
-    return quantity(side.value, METRICS[row.metric].unit)
-
-
-def _change(row: ComparisonRow) -> str:
-    """Exact metrics without a margin show the amount, as the least difference counts."""
-    metric, effect = METRICS[row.metric], row.effect
-    if effect is None or row.ratio is None:
-        return "–"
-    if metric.exact and effect.value == effect.low == effect.high == 0:
-        return "equal"
-    if metric.exact and metric.margin is None:
-        amount = row.b.value - row.a.value
-        return f"{'+' if amount > 0 else '-'}{quantity(abs(amount), metric.unit)}"
-    return points(effect.value, effect.low, effect.high) if row.is_score else percent(row.ratio, row.low, row.high)
-
-
-def _detectable(row: ComparisonRow) -> str:
-    if not row.detectable:
-        return "–" if row.detectable is None else "any"
-    return f"{number(100 * row.detectable, 2)} {'points' if row.is_score else '%'}"
-
-
-def _replicates(row: ComparisonRow) -> str:
-    if row.is_score:
-        return f"{row.replicates} items"
-    return "/".join(str(side.n if side.basis == "processes" else 1) for side in (row.a, row.b))
-
-
-def _fact(value: object) -> str:
-    return "unknown" if value is None else str(value)

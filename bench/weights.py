@@ -40,7 +40,7 @@ class ResolvedModel:
     name: str
     """What people call it: a catalog name, a hub id, a folder's or a file's name."""
     reference: str
-    """What leads back to it: a catalog name, a hub id, or an absolute path. Paths do not belong in a store."""
+    """What leads back to it: a catalog name, `organisation/name[@revision]`, or an absolute path, which no store should hold."""
     weights: str
     """The identity: `sha256:<64 hex>` of the content, or `hub:<id>@<commit>`."""
     source_precision: str | None
@@ -75,7 +75,7 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
         package = entry.package
         return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None)
     if entry is not None:
-        return _on_hub(entry.hub_id, None, entry, entry.name)
+        return _on_hub(entry.hub_id, entry, entry.name)
     path = Path(reference).expanduser()
     if path.exists() or reference.startswith((".", "~", os.sep)) or path.suffix in (".gguf", ".safetensors"):
         local = local_weights.inspect(path, cache)
@@ -84,16 +84,17 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
             absolute.name, str(absolute), f"sha256:{local.sha256}", local.source_precision, local.base, revision=None
         )
     if found := hub.HUB_ID.fullmatch(reference):
-        return _on_hub(found["id"], found["revision"], by_hub_id(found["id"]), found["id"])
+        return _on_hub(reference, by_hub_id(found["id"]), found["id"])
     if os.sep in reference:
         local_weights.inspect(path, cache)
     raise unknown_model(reference)
 
 
-def _on_hub(hub_id: str, revision: str | None, entry: CatalogEntry | None, name: str) -> ResolvedModel:
-    model = hub.find(hub_id, revision)
+def _on_hub(reference: str, entry: CatalogEntry | None, name: str) -> ResolvedModel:
+    hub_id, _, revision = reference.partition("@")
+    model = hub.find(hub_id, revision or None)
     base = entry.base if entry is not None else (False if model.chat else None)
-    return ResolvedModel(name, hub_id, f"hub:{hub_id}@{model.commit}", model.quantization, base, model.commit)
+    return ResolvedModel(name, reference, f"hub:{hub_id}@{model.commit}", model.quantization, base, model.commit)
 
 
 def prepare(model: ResolvedModel, progress: Progress, *, cache: Path | None = None) -> Path:
@@ -175,7 +176,7 @@ def _not_converted(source: Path, target: Path, code: int, last: str) -> WeightsE
 
 def terms_notice(model: ResolvedModel) -> str | None:
     """What a user of the weights has to know and where the full terms lie; `None` for weights that are not in the catalog."""
-    entry = catalog().get(model.reference) or by_hub_id(model.reference)
+    entry = catalog().get(model.reference) or by_hub_id(model.reference.partition("@")[0])
     if entry is None:
         return None
     terms = packaged_weights.terms_file(entry.package) if entry.package is not None else None

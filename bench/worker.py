@@ -194,7 +194,7 @@ def cached_share(folder: Path, probes: int = 32) -> float | None:
 @contextlib.contextmanager
 def _stack_before(timeout_s: float) -> Iterator[None]:
     """Leave the stacks of all threads on standard error shortly before the parent's deadline: why it hung."""
-    faulthandler.dump_traceback_later(max(0.1, timeout_s * 0.98), file=sys.__stderr__)
+    faulthandler.dump_traceback_later(max(0.1, timeout_s * 0.98), file=2)
     try:
         yield
     finally:

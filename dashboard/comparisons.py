@@ -1,14 +1,14 @@
 """Two runs' comparison turned into the DataFrames that the page shows and draws. Comparing is `results.compare`'s, judging `results.gate`'s."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pandas as pd
 
 from dashboard.queries import shown
 from results.caveats import sentence
 from results.compare import Comparison, ComparisonRow, Difference
-from results.format import percent, plain
+from results.format import number, percent, plain, points
 from results.gate import judge
 from results.metrics import METRICS
 
@@ -33,7 +33,7 @@ def rows_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
         )
         for row in comparison.rows
     ]
-    return pd.DataFrame(rows, columns=["Case", "Metric", "Verdict", "Change", "A", "B", "Would have seen"])
+    return pd.DataFrame(rows, columns=["Case", "Metric", "Verdict", "Change", "A", "B", "Detectable"])
 
 
 def ratios_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
@@ -48,19 +48,20 @@ def ratios_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
 
 
 def change(row: ComparisonRow) -> str:
-    """The change from A to B with its interval: `+20.1 % [+18.9 %, +21.3 %]`, or in points for scores."""
-    if row.effect is None:
+    """The change from A to B with its interval: `+20.1 % [+18.9, +21.3]`, or in points for scores."""
+    effect = row.effect
+    if effect is None or row.ratio is None:
         return "–"
-    if row.is_score:
-        return _with_interval(row.effect.value, row.effect.low, row.effect.high, lambda points: f"{points:+.3f}")
-    return _with_interval(row.ratio, row.low, row.high, percent)
+    if METRICS[row.metric].exact and effect.value == effect.low == effect.high == 0:
+        return "equal"
+    return points(effect.value, effect.low, effect.high) if row.is_score else percent(row.ratio, row.low, row.high)
 
 
 def detectable(row: ComparisonRow) -> str:
     """The smallest change for the worse that would have been seen with 80 % power."""
-    if row.detectable is None:
-        return "–"
-    return f"{row.detectable:.3f}" if row.is_score else f"{row.detectable * 100:.1f} %"
+    if not row.detectable:
+        return "–" if row.detectable is None else "any"
+    return f"{number(100 * row.detectable, 2)} {'points' if row.is_score else '%'}"
 
 
 def band(row: ComparisonRow) -> tuple[float | None, float | None]:
@@ -85,19 +86,13 @@ def warnings_list(comparison: Comparison, names: dict[str, str]) -> list[str]:
 
 def gaps_list(comparison: Comparison) -> list[str]:
     """What only one side has, one line each."""
-    groups = (
-        (
-            "failed only on B",
-            [f"{comparison.b_run.plan_of(one.case_id).label}: {one.message}" for one in comparison.newly_failed],
-        ),
-        ("not reached on B", [one.label for one in comparison.unreached]),
-        ("measured only on A", [one.label for one in comparison.only_a if one not in comparison.unreached]),
-        ("measured only on B", [one.label for one in comparison.only_b]),
-    )
-    return [plain(f"{words}: {line}") for words, lines in groups for line in lines]
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None, words: Callable[[float], str]) -> str:
-    if value is None:
-        return "–"
-    return words(value) if low is None or high is None else f"{words(value)} [{words(low)}, {words(high)}]"
+    labels = {one.case.case_id: one.label for one in (*comparison.a_run.planned, *comparison.b_run.planned)}
+    lines = [f"Failed on B only: {labels[one.case_id]}: {one.kind}: {one.message}" for one in comparison.newly_failed]
+    told = {one.case_id for one in comparison.newly_failed} | {one.case.case_id for one in comparison.unreached}
+    for words, cases in (
+        ("Not reached on B", comparison.unreached),
+        ("Only in A", [one for one in comparison.only_a if one.case.case_id not in told]),
+        ("Only in B", comparison.only_b),
+    ):
+        lines += [f"{words}: {one.label}" for one in cases]
+    return [plain(line) for line in lines]

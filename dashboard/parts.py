@@ -73,15 +73,15 @@ def choose_run(label: str, name: str, runs: Sequence[RunSummary], default: RunSu
     return by_id[chosen] if chosen else None
 
 
-def table(frame: pd.DataFrame, key: str) -> None:
-    st.dataframe(frame, hide_index=True, key=key)
+def table(frame: pd.DataFrame) -> None:
+    st.dataframe(frame, hide_index=True)
 
 
 def chart(figure: "Figure", frame: pd.DataFrame, key: str) -> None:
     """A figure, and the same facts as a table below it."""
     st.plotly_chart(figure, key=key, config=CHART_CONFIG)
     with st.expander("The same as a table"):
-        table(frame, f"{key} table")
+        table(frame)
 
 
 def reproduce(command: Sequence[str], title: str = "Reproduce") -> None:

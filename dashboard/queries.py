@@ -9,19 +9,16 @@ from collections.abc import Collection, Iterable, Sequence
 import pandas as pd
 
 from results.caveats import sentence
+from results.export_table import environment_of, heading
 from results.format import moment, plain, quantity
 from results.metrics import METRICS, request_values
-from results.records import Environment, Failure, Measurement, PlannedCase, Report, Request
+from results.records import Measurement, PlannedCase, Report, Request
 from results.stats import Estimate
 from results.store import RunSummary
 from results.summary import HEADLINE, CaseRow
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 RATES = ("decode_tps", "prefill_tps")
-SERIES_LABELS = {"rss_bytes": "Resident memory (RSS)", "device_bytes": "Device memory"}
-"""Words for telemetry series; any other shows its own name."""
-
-_ONE = {"processes": "process", "requests": "request"}
 
 
 def runs_frame(runs: Iterable[RunSummary]) -> pd.DataFrame:
@@ -68,13 +65,13 @@ def common_words(planned: Iterable[PlannedCase]) -> str:
 def cases_frame(rows: Sequence[CaseRow], names: dict[str, str]) -> pd.DataFrame:
     """The standing table: a row per case; headline metrics that no row fills are left out."""
     filled = [name for name in HEADLINE if any(name in row.estimates for row in rows)]
-    columns = ("Case", "Status", *(METRICS[name].label for name in filled), "n", "Weights are", "Warnings")
+    columns = ("Case", "Status", *(heading(METRICS[name]) for name in filled), "n", "Weights are", "Warnings")
     table = [
         (
             names[row.planned.case.case_id],
             row.status,
             *(shown(row.estimates.get(name), name) for name in filled),
-            sample_size(row),
+            f"{row.processes}/{row.planned.processes}",
             weights_are(row.planned),
             "; ".join(plain(sentence(warning)) for warning in (*row.warnings, *row.quality_warnings)),
         )
@@ -84,16 +81,11 @@ def cases_frame(rows: Sequence[CaseRow], names: dict[str, str]) -> pd.DataFrame:
 
 
 def shown(estimate: Estimate | None, metric: str) -> str:
-    """An estimate with its interval, such as `47.4 ms [46.9, 48.1]`."""
+    """An estimate with its interval, such as `47.4 ms [46.9, 48.1]`; exact metrics have none."""
     if estimate is None:
         return "–"
-    return quantity(estimate.value, METRICS[metric].unit, estimate.low, estimate.high)
-
-
-def sample_size(row: CaseRow) -> str:
-    """What stands behind a row's intervals, such as `3 processes`."""
-    sizes = {(one.n, one.basis) for name, one in row.estimates.items() if METRICS[name].level == "request"}
-    return _counted(*max(sizes, default=(row.processes, "processes")))
+    interval = () if METRICS[metric].exact else (estimate.low, estimate.high)
+    return quantity(estimate.value, METRICS[metric].unit, *interval)
 
 
 def weights_are(planned: PlannedCase) -> str:
@@ -170,33 +162,11 @@ def spread_frame(points: pd.DataFrame, metric: str) -> pd.DataFrame:
 def estimates_table(rows: Iterable[CaseRow], names: dict[str, str], metric: str) -> pd.DataFrame:
     """The table beside bars."""
     texts = [
-        (names[row.planned.case.case_id], shown(one, metric), _counted(one.n, one.basis))
+        (names[row.planned.case.case_id], shown(one, metric), f"{one.n} {one.basis}")
         for row in rows
         if (one := row.estimates.get(metric))
     ]
     return _frame(texts, ("Case", METRICS[metric].label, "Interval over"))
-
-
-def failures(report: Report, names: dict[str, str]) -> list[tuple[str, Failure]]:
-    """Failures with the names of their cases, as they happened."""
-    return [(names[failure.case_id], failure) for failure in report.failures]
-
-
-def failures_frame(found: Iterable[tuple[str, Failure]]) -> pd.DataFrame:
-    columns = ("Case", "Process", "Kind", "Phase", "Message", "Exit code", "Finished requests")
-    rows = [
-        (
-            case,
-            one.process,
-            one.kind,
-            one.phase,
-            plain(one.message),
-            "–" if one.exit_code is None else str(one.exit_code),
-            len(one.requests),
-        )
-        for case, one in found
-    ]
-    return _frame(rows, columns)
 
 
 def answers(report: Report, names: dict[str, str]) -> list[tuple[str, Request]]:
@@ -221,8 +191,9 @@ def scores_frame(report: Report, found: Sequence[tuple[str, Request]]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def environment_frame(environment: Environment) -> pd.DataFrame:
-    return _frame([(key, plain(str(value))) for key, value in sorted(environment.facts.items())], ("Fact", "Value"))
+def environment_frame(report: Report) -> pd.DataFrame:
+    rows = [(name, plain(value), "yes" if hard else "no") for name, value, hard in environment_of(report)]
+    return _frame(rows, ("Fact", "Value", "Must agree for a comparison"))
 
 
 def warnings_list(rows: Iterable[CaseRow], names: dict[str, str]) -> list[str]:
@@ -232,10 +203,6 @@ def warnings_list(rows: Iterable[CaseRow], names: dict[str, str]) -> list[str]:
         for row in rows
         for warning in (*row.warnings, *row.quality_warnings)
     ]
-
-
-def _counted(n: int, basis: str) -> str:
-    return f"{n} {basis if n != 1 else _ONE[basis]}"
 
 
 def _measured(report: Report, purpose: str) -> list[Measurement]:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
@@ -29,7 +28,7 @@ def cpu_model(proc: Path = Path("/proc")) -> str:
         for line in (proc / "cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Model")):
                 return line.split(":", 1)[1].strip()
-    if sys.platform == "darwin":
+    if platform.system() == "Darwin":
         import subprocess
 
         with contextlib.suppress(OSError, subprocess.SubprocessError):

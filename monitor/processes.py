@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-import sys
+import platform
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+LINUX = platform.system() == "Linux"
 MARKER = "GEMMETER_WORKER"
 """Environment variable that a worker's whole tree inherits: found again even after it left the group and the parent."""
 
@@ -26,7 +27,7 @@ def _children(pid: int, proc: Path) -> list[int]:
     try:
         return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
     except OSError:
-        if sys.platform == "linux":
+        if LINUX:
             return []
         with contextlib.suppress(psutil.Error):
             return [child.pid for child in psutil.Process(pid).children()]
@@ -38,7 +39,7 @@ def rss_bytes(pid: int, proc: Path = Path("/proc")) -> int:
     try:
         return int((proc / str(pid) / "statm").read_bytes().split()[1]) * _PAGE
     except (OSError, IndexError):
-        if sys.platform != "linux":
+        if not LINUX:
             with contextlib.suppress(psutil.Error):
                 return int(psutil.Process(pid).memory_info().rss)
         return 0

@@ -62,7 +62,7 @@ def _judged(measurement: Measurement, scores: Scores) -> dict[str, tuple[float, 
     for request in measurement.requests:
         for item, value in request_scores(scores.get(request.request_id, ())).items():
             items[item].append(value)
-    return {item: (statistics.fmean(values), len(values)) for item, values in items.items()}
+    return {item: (statistics.mean(values), len(values)) for item, values in items.items()}
 
 
 def _failed(failure: Failure) -> dict[str, Any]:

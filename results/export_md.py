@@ -10,7 +10,7 @@ from results.records import Report
 def markdown(report: Report) -> str:
     """Facts, the table with footnotes, failures, environment and the command that repeats it."""
     parts = [
-        f"# {_text(report.run.suite)}: {_text(report.run.run_id)}",
+        f"# {inline(report.run.suite)}: {inline(report.run.run_id)}",
         _table(("Fact", "Value"), facts_of(report).items()),
         "## Results",
         *_results(report),
@@ -18,15 +18,15 @@ def markdown(report: Report) -> str:
     if report.failures:
         parts.append("## Failures")
     for failure in report.failures:
-        parts.append(f"**{_text(failure_label(report, failure))}**: {_text(failure.message)}")
+        parts.append(f"**{inline(failure_label(report, failure))}**: {inline(failure.message)}")
         if failure.stderr_tail.strip():
-            parts.append(_block(failure.stderr_tail))
+            parts.append(block(failure.stderr_tail))
     environment = [(name, value, "must agree" if hard else "") for name, value, hard in environment_of(report)]
     parts += [
         "## Environment",
         _table(("Fact", "Value", "To compare"), environment),
         "## Reproduce",
-        _block(command_of(report)),
+        block(command_of(report)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -34,16 +34,16 @@ def markdown(report: Report) -> str:
 def _results(report: Report) -> list[str]:
     table = table_of(report)
     rows = [
-        (_text(line.label) + "".join(f"[^{number}]" for number in line.notes), line.status, line.processes, *line.cells)
+        (inline(line.label) + "".join(f"[^{number}]" for number in line.notes), line.status, line.processes, *line.cells)
         for line in table.lines
     ]
     headings = ("Case", "Status", "Processes", *(heading(metric) for metric in table.columns))
-    notes = [f"[^{number}]: {_text(note)}" for number, note in enumerate(table.notes, start=1)]
+    notes = [f"[^{number}]: {inline(note)}" for number, note in enumerate(table.notes, start=1)]
     return [_rows(headings, rows), METHOD, *(["\n".join(notes)] if notes else [])]
 
 
 def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return _rows(headings, [tuple(_text(cell) for cell in row) for row in rows])
+    return _rows(headings, [tuple(inline(cell) for cell in row) for row in rows])
 
 
 def _rows(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -52,12 +52,12 @@ def _rows(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _text(text: str) -> str:
+def inline(text: str) -> str:
     """One line of inline text: HTML as entities, Markdown's signs behind backslashes, no bare links."""
     line = " ".join(escape(text, quote=False).split())
     return re.sub(r"([\\`*_\[\]|~$]|:(?=//))", r"\\\1", line)
 
 
-def _block(text: str) -> str:
+def block(text: str) -> str:
     """Several lines as they are: inside `<pre>` only entities mean anything."""
     return f"<pre>\n{escape(text, quote=False).rstrip()}\n</pre>"

@@ -9,7 +9,7 @@ from results.metrics import Metric
 from results.stats import Estimate
 
 WIDTH, ROW, TOP, BOTTOM, BAR, EDGE = 400, 42, 8, 34, 12, 8
-LETTERS = 48
+LETTERS = 46
 """About as many letters of 12 px fit beside a value."""
 
 
@@ -32,7 +32,7 @@ def bars(metric: Metric, estimates: Sequence[tuple[str, Estimate]], colour: str)
 
 
 def _bar(top: int, label: str, one: Estimate, unit: str, reach: float, colour: str) -> str:
-    short = label if len(label) <= LETTERS else label[: LETTERS - 1] + "…"
+    short = label if len(label) <= LETTERS else f"{label[:14]}…{label[15 - LETTERS :]}"  # cases differ at the end
     middle = top + 26
     marks = [
         f'<text x="{EDGE}" y="{top + 13}">{escape(short)}</text>',

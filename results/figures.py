@@ -32,7 +32,7 @@ VERDICTS = {
 }
 """Colour and symbol of each verdict."""
 
-_INTERVALS = {"processes": "bars: 95 % interval over processes", "requests": "bars: quartiles within one process"}
+_INTERVALS = {"processes": "95 % interval over processes", "requests": "quartiles within one process"}
 
 
 def latency(requests: "DataFrame", metric: str) -> "Figure":
@@ -46,7 +46,7 @@ def latency(requests: "DataFrame", metric: str) -> "Figure":
     shown = thin(requests, ["case", "process"], order="value")
     factor, unit = _scale(shown["value"], METRICS[metric].unit)
     lanes = requests.groupby(["case", "process"]).ngroups
-    figure = _figure(METRICS[metric].label, _points(shown, requests), height=150 + 26 * lanes)
+    figure = _figure(METRICS[metric].label, f"{_points(shown, requests)}, the first process on top", height=160 + 30 * lanes)
     for process, mine in shown.groupby("process", sort=True):
         colour = _cycle(COLOURS, process)
         figure.add_trace(
@@ -65,7 +65,7 @@ def latency(requests: "DataFrame", metric: str) -> "Figure":
         )
     figure.update_layout(boxmode="group")
     _case_axis(figure, requests["case"])
-    return figure.update_xaxes(title=_axis(METRICS[metric].label, unit), rangemode="tozero")
+    return figure.update_xaxes(title=_axis(METRICS[metric].label, unit))
 
 
 def bars(estimates: "DataFrame", metric: str) -> "Figure":
@@ -78,8 +78,8 @@ def bars(estimates: "DataFrame", metric: str) -> "Figure":
 
     factor, unit = _scale(estimates["value"], METRICS[metric].unit)
     value = estimates["value"] / factor
-    doubts = "; ".join(_INTERVALS[basis] for basis in sorted(set(estimates["basis"])))
-    figure = _figure(METRICS[metric].label, doubts, height=130 + 40 * len(estimates), legend=False)
+    intervals = " or ".join(_INTERVALS[basis] for basis in sorted(set(estimates["basis"])))
+    figure = _figure(METRICS[metric].label, f"bars: {intervals}", height=130 + 40 * len(estimates), legend=False)
     figure.add_trace(
         go.Bar(
             x=value,
@@ -134,11 +134,13 @@ def forest(rows: "DataFrame") -> "Figure":
     import plotly.graph_objects as go
 
     shown = rows.head(MAX_ROWS).reset_index(drop=True)
-    shown["label"] = [f"{METRICS[row.metric].label}<br><sub>{_text(row.case)}</sub>" for row in shown.itertuples()]
+    pairs = zip(shown["metric"], shown["case"], strict=True)
+    shown["label"] = [f"{METRICS[metric].label}<br><sub>{_text(case)}</sub>" for metric, case in pairs]
     subtitle = f"{len(shown)} of {len(rows)} rows; grey: the margin within which nothing matters"
     figure = _figure("B compared with A", subtitle, height=170 + 44 * len(shown))
-    for row in shown.dropna(subset=["band_low", "band_high"]).itertuples():
-        band = {"x0": row.band_low, "x1": row.band_high, "y0": row.Index - 0.45, "y1": row.Index + 0.45}
+    bands = shown.dropna(subset=["band_low", "band_high"])
+    for position, low, high in zip(bands.index.tolist(), bands["band_low"], bands["band_high"], strict=True):
+        band = {"x0": low, "x1": high, "y0": position - 0.45, "y1": position + 0.45}
         figure.add_shape(type="rect", layer="below", line_width=0, fillcolor="rgba(128,128,128,0.25)", **band)
     for verdict, (colour, symbol) in VERDICTS.items():
         mine = shown[shown["verdict"] == verdict]

@@ -88,6 +88,23 @@ def summarize(report: Report) -> list[CaseRow]:
     return rows
 
 
+def run_to_dict(report: Report) -> dict[str, Any]:
+    """A run and its rows as plain data for JSON, in base units."""
+    run = report.run
+    return {
+        "run_id": run.run_id,
+        "status": report.status,
+        "suite": run.suite,
+        "started_at": run.started_at.isoformat(),
+        "tags": list(report.tags),
+        "git_commit": run.git_commit,
+        "git_dirty": run.git_dirty,
+        "command": list(run.command),
+        "environment": run.environment.facts,
+        "cases": [row.to_dict() for row in summarize(report)],
+    }
+
+
 def by_case(report: Report) -> tuple[dict[str, list[Measurement]], dict[str, tuple[Failure, ...]]]:
     """Measurements and failures by case id, empty for the others; an interruption that was made good later is left out."""
     measured: dict[str, list[Measurement]] = defaultdict(list)

@@ -133,12 +133,12 @@ def _quality(report: Report) -> list[Row]:
     scores = scores_by_request(report)
     attempts: list[Measurement | Failure] = [*report.measurements, *report.failures]
     requests = sorted((request for attempt in attempts for request in attempt.requests), key=lambda request: request.sent_at)
-    rows = []
+    rows: list[Row] = []
     for request in requests:
         items = request_scores(scores.get(request.request_id, ()))
         if items.keys() >= set(QUALITY_KEYS.values()):
-            row = {key: items[item] for key, item in QUALITY_KEYS.items()}
-            rows.append(row | {"user_satisfaction": items.get("user_satisfaction")})
+            judged = {key: items[item] for key, item in QUALITY_KEYS.items()}
+            rows.append({**judged, "user_satisfaction": items.get("user_satisfaction")})
     return rows
 
 

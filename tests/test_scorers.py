@@ -72,7 +72,8 @@ def test_scores_of_a_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"error": "timed out"}, {"output": None}, {"prompt": None}, {"content_policy": "hash"}, {"content_policy": "none"}]
+    "changes",
+    [{"error": "timed out"}, {"output": None}, {"prompt": None}, {"content_policy": "hash"}, {"content_policy": "none"}],
 )
 def test_nothing_is_scored_without_text(changes: dict[str, object]) -> None:
     assert score_request("heuristic-v1", make_request("r1", **changes)) == ()  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ import click
 from bench.commands.options import json_option, store_option
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from results.alerts import Target
     from results.records import Alert
     from results.rules import Rule
@@ -62,34 +64,37 @@ def schema() -> None:
 
 
 def _print(found: "Sequence[Alert]", rules: "Sequence[Rule]", targets: "Sequence[Target]") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """A table per case, the worst case first; `found` comes worst first."""
+    from bench.tables import console
+    from results.format import plain
 
-    from results.alerts import samples
-    from results.format import plain, quantity
-    from results.rules import RULE_METRICS
-
+    by_label = {target.label: target for target in targets}
+    for position, label in enumerate(dict.fromkeys(alert.target for alert in found)):
+        mine = [alert for alert in found if alert.target == label]
+        click.echo(("\n" if position else "") + plain(label))
+        console().print(_table(mine, {rule.name: rule for rule in rules}, by_label[label]))
     if not found:
         click.echo("No data: no speed case was ever planned.")
-        return
-    by_name, by_label = {rule.name: rule for rule in rules}, {target.label: target for target in targets}
+
+
+def _table(found: "Sequence[Alert]", rules: "dict[str, Rule]", target: "Target") -> "Table":
+    from rich.text import Text
+
+    from bench.tables import Column, table
+    from results.alerts import samples
+    from results.format import quantity
+    from results.rules import RULE_METRICS
+
+    ruled = [(alert, rules[alert.rule], RULE_METRICS[rules[alert.rule].metric].unit) for alert in found]
     styles = {"firing": "bold red", "no_data": "yellow", "ok": "green"}
-    table = Table("State", "Severity", "Rule", "Case", box=box.SIMPLE_HEAD)
-    for heading in ("Value", "Threshold", "n"):
-        table.add_column(heading, justify="right")
-    for alert in found:
-        rule, target = by_name[alert.rule], by_label[alert.target]
-        unit = RULE_METRICS[rule.metric].unit
-        sign = ">" if rule.above is not None else "<"
-        table.add_row(
-            Text(alert.state.replace("_", " "), style=styles[alert.state]),
-            alert.severity,
-            alert.rule,
-            Text(plain(alert.target)),
-            quantity(alert.value, unit),
-            f"{sign} {quantity(alert.threshold, unit)}",
-            str(len(samples(rule, target))),
-        )
-    Console().print(table)
+    limits = [f"{'<' if rule.above is None else '>'} {quantity(rule.threshold, unit)}" for _, rule, unit in ruled]
+    return table(
+        [
+            Column("State", [Text(alert.state.replace("_", " "), style=styles[alert.state]) for alert in found]),
+            Column("Severity", [alert.severity for alert in found]),
+            Column("Rule", [alert.rule for alert in found]),
+            Column("Value", [quantity(alert.value, unit) for alert, _, unit in ruled], justify="right"),
+            Column("Fires when", limits, justify="right"),
+            Column("n", [str(len(samples(rule, target))) for _, rule, _ in ruled], justify="right"),
+        ]
+    )

@@ -78,6 +78,7 @@ def streamlit_command(app: Path, host: str, port: int, *, headless: bool) -> lis
         "browser.serverAddress": host,
         "client.toolbarMode": "viewer",
         "logger.hideWelcomeMessage": "true",
+        "logger.level": "warning",
     }
     if headless:
         options["server.headless"] = "true"
@@ -95,7 +96,7 @@ def environment(store_url: str, host: str, inherited: Mapping[str, str] = os.env
         url = url.set(database=str(path.absolute()))
     defaults = {"STREAMLIT_SERVER_SHOW_EMAIL_PROMPT": "false"}
     if is_loopback(host):  # a foreign page whose name is made to point at this machine must not read the store
-        defaults["STREAMLIT_SERVER_ALLOWED_HOSTS"] = f"localhost,{host}"
+        defaults["STREAMLIT_SERVER_ALLOWED_HOSTS"] = f"localhost {host}"
     return defaults | dict(inherited) | {"BENCH_STORE": url.render_as_string(hide_password=False)}
 
 

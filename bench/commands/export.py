@@ -29,6 +29,6 @@ def export(run: str, format_name: str | None, output: str, store_url: str) -> No
     with Store.reading(store_url) as store:
         text = FORMATS[chosen](store.report(store.resolve_run(run)))
     if output == "-":
-        click.get_binary_stream("stdout").write(text.encode())
+        click.echo(text.encode(), nl=False)  # bytes: UTF-8 and line ends stay as they are
     else:
         write_whole(Path(output), text)

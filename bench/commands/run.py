@@ -17,14 +17,22 @@ KINDS = (
 )  # fmt: skip
 
 
+def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from bench.suite import suite_names
+
+    return [name for name in suite_names() if name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("suite", required=False)
+@click.argument("suite", required=False, shell_complete=_suites)
 @click.option("--dry-run", is_flag=True, help="Show the cases and measure nothing.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a default or an axis, e.g. processes=1.")
 @click.option("--tag", "tags", multiple=True, help="Name the run; more than one may be given.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped: the rest, and only the rest.")
 @click.option("--retry-failed", is_flag=True, help="With --resume: try failed cases again.")
-@click.option("--allow-failures", "allowed", multiple=True, type=click.Choice(KINDS), help="Failures of this kind keep exit code 0.")
+@click.option(
+    "--allow-failures", "allowed", multiple=True, type=click.Choice(KINDS), help="Failures of this kind keep exit code 0."
+)
 @click.option("--seed", type=int, help="Of the order of loads and cases; random unless given.")
 @click.option("--quiet", is_flag=True, help="No progress on the terminal.")
 @store_option
@@ -87,11 +95,20 @@ def _start(
     with Store.writing(store_url) as store:
         store.add_run(one)
         store.tag(one.run_id, tags)
-        return _measure(one, suite, expansion, rounds(one.planned, one.seed), store, allowed, silent=silent, as_json=as_json)
+        return _measure(
+            one, suite, expansion, rounds(one.planned, one.seed), store, store_url, allowed, silent=silent, as_json=as_json
+        )
 
 
 def _resume(
-    reference: str, store_url: str, tags: tuple[str, ...], *, retry_failed: bool, allowed: tuple[str, ...], silent: bool, as_json: bool
+    reference: str,
+    store_url: str,
+    tags: tuple[str, ...],
+    *,
+    retry_failed: bool,
+    allowed: tuple[str, ...],
+    silent: bool,
+    as_json: bool,
 ) -> int:
     from datetime import UTC, datetime
 
@@ -114,11 +131,13 @@ def _resume(
             )
         _same_machine(report)
         store.tag(run_id, tags)
-        left = pending(rounds(report.run.planned, report.run.seed), report.measurements, report.failures, retry_failed=retry_failed)
+        left = pending(
+            rounds(report.run.planned, report.run.seed), report.measurements, report.failures, retry_failed=retry_failed
+        )
         if not left and report.status == "finished":
             raise UsageError(f"Run {run_id} is finished: nothing is left of it. `bench show {run_id}` shows it.")
         store.add_event(RunEvent(run_id=run_id, at=datetime.now(UTC), kind="resumed"))
-        return _measure(report.run, suite, expansion, left, store, allowed, silent=silent, as_json=as_json)
+        return _measure(report.run, suite, expansion, left, store, store_url, allowed, silent=silent, as_json=as_json)
 
 
 def _same_machine(report: "Report") -> None:
@@ -130,11 +149,13 @@ def _same_machine(report: "Report") -> None:
     there = report.run.environment.facts
     changed = sorted(key for key in HARD_FACTS if here.get(key) != there.get(key))
     if changed:
-        raise NotComparableError(f"Run {report.run.run_id} began on another machine ({', '.join(changed)} differ): start a new run here.")
+        raise NotComparableError(
+            f"Run {report.run.run_id} began on another machine ({', '.join(changed)} differ): start a new run here."
+        )
 
 
 def _measure(
-    one: "Run", suite: "Suite", expansion: "Expansion", batches: list[Any], store: "Store", allowed: tuple[str, ...], *,
+    one: "Run", suite: "Suite", expansion: "Expansion", batches: list[Any], store: "Store", store_url: str, allowed: tuple[str, ...], *,
     silent: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure, say how it ended, print the table; the exit code."""
@@ -189,7 +210,7 @@ def _measure(
         lock.release()
     report = store.report(one.run_id)
     code = exit_code(report, allowed)
-    _print(report, code, as_json=as_json)
+    _print(report, code, store_url=store_url, as_json=as_json)
     return code
 
 
@@ -232,23 +253,42 @@ def _expand(suite: "Suite") -> "Expansion":
 def _show_plan(suite: "Suite", expansion: "Expansion", *, as_json: bool) -> None:
     import json
 
-    from rich.console import Console
+    from bench.tables import Column, console, table
 
-    from bench.tables import plan_table
-
+    planned = expansion.planned
     if as_json:
-        cases = [{"case_id": one.case.case_id, "label": one.label, **one.model_dump(mode="json")} for one in expansion.planned]
+        cases = [{"case_id": one.case.case_id, "label": one.label, **one.model_dump(mode="json")} for one in planned]
         click.echo(json.dumps({"suite": suite.name, "cases": cases}))
         return
-    Console().print(plan_table(suite.name, suite.question, expansion.planned))
+    columns = [
+        Column("Case", [one.label for one in planned], wraps=30),
+        Column("Processes", [str(one.processes) for one in planned], justify="right"),
+        Column("Iterations", [str(one.iterations) for one in planned], justify="right"),
+        Column("Weights from", [one.case.source_precision or "" for one in planned]),
+        Column("Tags", [", ".join(one.tags) for one in planned], wraps=6),
+        Column("Id", [one.case.case_id for one in planned]),
+    ]
+    screen = console()
+    screen.print(f"{suite.name}: {suite.question}")
+    screen.print(table(columns))
+    loads = len({one.case.config_id for one in planned})
+    screen.print(f"{len(planned)} cases in {loads} loads, {sum(one.processes for one in planned)} measurements.")
 
 
-def _print(report: "Report", code: int, *, as_json: bool) -> None:
-    from rich.console import Console
+def _print(report: "Report", code: int, *, store_url: str, as_json: bool) -> None:
+    import json
 
-    from bench.tables import run_json, run_view
+    from results.summary import run_to_dict
+    from bench.tables import cases_table, console
+    from results.summary import summarize
 
     if as_json:
-        click.echo(run_json(report, code))
-    else:
-        run_view(Console(), report)
+        click.echo(json.dumps(run_to_dict(report) | {"exit_code": code}))
+        return
+    run_id = report.run.run_id
+    screen = console()
+    screen.print(cases_table(summarize(report)))
+    screen.print(f"\nRun {run_id} {report.status}, stored in {store_url}.")
+    if report.status != "finished":
+        screen.print(f"Go on with: bench run --resume {run_id}")
+    screen.print(f"Look closer: bench show {run_id}, bench export {run_id} --format html --output report.html, bench dashboard")

@@ -162,23 +162,25 @@ class _CudaSteps(_Steps):
 
     def __init__(self, torch: Any, device: "torch.device") -> None:
         super().__init__(torch, device, lambda: 0.0)
-        self._make = lambda: torch.cuda.Event(enable_timing=True)
+        self._cuda, self._device = torch.cuda, device
         self._stream = torch.cuda.current_stream(device)
-        self._first = self._make()
+        self._first = self._event()
         self._events: list[Any] = []
-        self._synchronize = lambda: torch.cuda.synchronize(device)
+
+    def _event(self) -> Any:
+        return self._cuda.Event(enable_timing=True)
 
     def start(self) -> None:
         self._first.record(self._stream)
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-        event = self._make()
+        event = self._event()
         event.record(self._stream)
         self._events.append(event)
         return self._never
 
     def times(self, sent: float) -> tuple[float, ...]:
-        self._synchronize()
+        self._cuda.synchronize(self._device)
         return tuple(sent + self._first.elapsed_time(event) / 1e3 for event in self._events)
 
 

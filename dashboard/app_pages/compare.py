@@ -27,7 +27,7 @@ def page() -> None:
     differences = compare_environments(report_a.run.environment, report_b.run.environment, allow=HARD_FACTS)
     st.header("Environments")
     if differences:
-        parts.table(differences_frame(differences), "differences")
+        parts.table(differences_frame(differences))
     else:
         st.text("Both runs had the same environment.")
     try:
@@ -58,11 +58,8 @@ def show(comparison: Comparison) -> None:
     st.metric("B against A", verdict_of(comparison).replace("_", " "), width="content")
     if gaps := gaps_list(comparison):
         st.text("\n".join(gaps))
-    parts.table(rows_frame(comparison, names), "rows")
-    st.caption(
-        "Change is B against A with its 95 % interval; “would have seen” is the smallest change for the worse that this "
-        "comparison finds with 80 % power."
-    )
+    parts.table(rows_frame(comparison, names))
+    st.caption("Change: B against A with its 95 % interval. Detectable: the smallest change seen with 80 % power.")
     ratios = ratios_frame(comparison, names)
     if not ratios.empty:
         st.plotly_chart(figures.forest(ratios), key="forest", config=parts.CHART_CONFIG)

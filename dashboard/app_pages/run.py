@@ -6,7 +6,6 @@ from dashboard import parts, source
 from dashboard.queries import (
     LATENCIES,
     RATES,
-    SERIES_LABELS,
     answers,
     case_names,
     cases_frame,
@@ -14,8 +13,6 @@ from dashboard.queries import (
     environment_frame,
     estimates_frame,
     estimates_table,
-    failures,
-    failures_frame,
     latency_points,
     memory_series,
     peaks_frame,
@@ -25,7 +22,9 @@ from dashboard.queries import (
     warnings_list,
 )
 from results import figures
+from results.export_table import METHOD, failure_label
 from results.format import moment, plain
+from results.metrics import METRICS
 from results.records import Report
 from results.store import RunSummary
 from results.summary import CaseRow, summarize
@@ -49,12 +48,12 @@ def page() -> None:
     rows = summarize(report)
     show_facts(run, report)
     show_cases(rows, names, common_words(report.run.planned))
-    show_failures(report, names)
+    show_failures(report)
     show_speed(report, rows, names)
     show_memory(report, names)
     show_quality(report, names)
     with st.expander("Environment"):
-        parts.table(environment_frame(report.run.environment), "environment")
+        parts.table(environment_frame(report))
 
 
 @st.fragment(run_every=5)
@@ -69,7 +68,7 @@ def show_facts(summary: RunSummary, report: Report) -> None:
     run = report.run
     if question := run.suite_source.get("question"):
         st.text(plain(str(question)))
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         st.metric("Status", report.status, width="content")
         st.metric("Measured", f"{summary.measured} of {summary.planned}", width="content")
         st.metric("Failed", summary.failed, width="content")
@@ -90,22 +89,19 @@ def show_cases(rows: list[CaseRow], names: dict[str, str], common: str) -> None:
     st.header("Cases")
     if common:
         st.text(f"Every case: {common}")
-    parts.table(cases_frame(rows, names), "cases")
-    st.caption("Medians, in brackets the 95 % interval over processes, or the quartiles within one process.")
+    parts.table(cases_frame(rows, names))
+    st.caption(METHOD)
     if warnings := warnings_list(rows, names):
         with st.expander(f"Warnings ({len(warnings)})", expanded=True):
             st.text("\n".join(warnings))
 
 
-def show_failures(report: Report, names: dict[str, str]) -> None:
-    found = failures(report, names)
-    if not found:
-        return
-    st.header("Failures")
-    parts.table(failures_frame(found), "failures")
-    for number, (case, failure) in enumerate(found):
+def show_failures(report: Report) -> None:
+    if report.failures:
+        st.header("Failures")
+    for number, failure in enumerate(report.failures):
         with st.container(border=True, key=f"failure-{number}"):
-            st.text(f"{case}, process {failure.process}: {failure.kind} during {plain(failure.phase)}")
+            st.text(plain(failure_label(report, failure)))
             st.text(plain(failure.message))
             if failure.stderr_tail.strip():
                 with st.expander("Last lines of stderr"):
@@ -138,7 +134,7 @@ def show_memory(report: Report, names: dict[str, str]) -> None:
     case_id = parts.choose("Case", "case", {one: names[one] for one in found}, wanted if wanted in found else next(iter(found)))
     for name in found[case_id] if case_id else ():
         samples = series_samples(report, str(case_id), name)
-        label = SERIES_LABELS.get(name, name)
+        label = METRICS[name].label if name in METRICS else name
         parts.chart(figures.over_time(samples, label, "B"), peaks_frame(samples, "B"), f"memory {name}")
 
 
@@ -150,7 +146,7 @@ def show_quality(report: Report, names: dict[str, str]) -> None:
     st.header("Quality")
     scores = scores_frame(report, found)
     if not scores.empty:
-        parts.table(scores, "scores")
+        parts.table(scores)
     first = 0
     if len(found) > ANSWERS_PER_PAGE:
         pages = -(-len(found) // ANSWERS_PER_PAGE)

@@ -1,0 +1,80 @@
+"""`bench tag` and `bench rm`: naming runs, and removing them."""
+
+import re
+import sys
+from collections.abc import Iterable
+
+import click
+
+from bench.commands.options import store_option
+
+TAG = re.compile(r"[A-Za-z0-9._/-]+")
+RUN_ID = re.compile(r"\d{1,8}|\d{8}-\d{0,6}|\d{8}-\d{6}-\w*")
+"""A run id or its beginning."""
+
+
+def check_tags(tags: Iterable[str]) -> None:
+    """Refuse tags that could not be typed or told from a run.
+
+    Raises:
+        UsageError: a tag has other characters than letters, digits and . _ - /, or means a run already.
+    """
+    from results.errors import UsageError
+
+    for tag in tags:
+        if not TAG.fullmatch(tag):
+            raise UsageError(f"{tag!r} is no tag: use letters, digits and . _ - / only.")
+        if tag == "latest" or RUN_ID.fullmatch(tag):
+            raise UsageError(f"{tag!r} means a run already: choose a tag that is not `latest` and reads unlike a run id.")
+
+
+@click.command()
+@click.argument("run")
+@click.argument("tags", nargs=-1, required=True, metavar="TAG...")
+@click.option("--remove", is_flag=True, help="Take the tags away.")
+@store_option
+def tag(run: str, tags: tuple[str, ...], remove: bool, store_url: str) -> int:
+    """Give RUN one or more tags, such as `main` or `release/1.2`; a tag means its newest run."""
+    from results.errors import UsageError
+    from results.store import Store
+
+    if not remove:
+        check_tags(tags)
+    with Store.reading(store_url) as store:
+        run_id = store.resolve_run(run)
+        present = store.report(run_id).tags
+    if missing := [one for one in tags if remove and one not in present]:
+        raise UsageError(f"Run {run_id} has no tag {missing[0]!r}: it has {', '.join(present) or 'none'}.")
+    with Store.writing(store_url) as store:
+        store.tag(run_id, tags, remove=remove)
+    left = [one for one in present if one not in tags] if remove else sorted({*present, *tags})
+    click.echo(f"{run_id}: {', '.join(left) or 'no tags'}")
+    return 0
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@store_option
+def rm(runs: tuple[str, ...], yes: bool, store_url: str) -> int:
+    """Remove each RUN with all that was measured in it."""
+    from results.errors import UsageError
+    from results.store import Store
+
+    with Store.reading(store_url) as store:
+        run_ids = list(dict.fromkeys(store.resolve_run(run) for run in runs))
+        summaries = {one.run_id: one for one in store.runs()}
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"This would remove {', '.join(run_ids)}: say --yes to remove without being asked.")
+        for run_id in run_ids:
+            one = summaries[run_id]
+            click.echo(f"{run_id}  {one.suite}  {one.measured} measurements  {', '.join(one.tags)}".rstrip())
+        if not click.confirm("Remove for good?"):
+            click.echo("Nothing was removed.")
+            return 0
+    with Store.writing(store_url) as store:
+        for run_id in run_ids:
+            store.remove_run(run_id)
+    click.echo(f"Removed {', '.join(run_ids)}.")
+    return 0

@@ -1,0 +1,55 @@
+"""Rounds visit everything once per process, and what is pending is the rest and only the rest."""
+
+from collections import Counter
+
+from fakes import make_case, make_failure, make_measurement, make_planned
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.schedule import pending, rounds
+from results.records import PlannedCase
+
+
+def plan() -> list[PlannedCase]:
+    speed = [make_planned(make_case(output_tokens=n, dtype=d, quantization=d)) for n in (1, 2, 3) for d in ("fp32", "bf16")]
+    return [*speed, make_planned(make_case(purpose="quality", stop="eos"), processes=1)]
+
+
+@given(st.integers(0, 2**31))
+def test_each_round_visits_each_load_once_and_each_case(seed: int) -> None:
+    batches = rounds(plan(), seed)
+    assert [batch.process for batch in batches] == [0, 0, 1, 1, 2, 2]
+    visits = Counter(one.case.case_id for batch in batches for one in batch.cases)
+    assert visits == {one.case.case_id: one.processes for one in plan()}
+    for batch in batches:
+        assert len({one.case.config_id for one in batch.cases}) == 1
+    assert all(one.case.purpose == "speed" for batch in batches for one in batch.cases[:-1])
+    assert batches == rounds(plan(), seed)
+
+
+def test_the_order_changes_with_the_seed() -> None:
+    orders = {tuple(one.case.case_id for batch in rounds(plan(), seed) for one in batch.cases) for seed in range(20)}
+    assert len(orders) > 10
+
+
+@given(st.sets(st.integers(0, 18)), st.integers(0, 99))
+def test_pending_is_the_rest_and_only_the_rest(done: set[int], seed: int) -> None:
+    batches = rounds(plan(), seed)
+    units = [(one.case, batch.process) for batch in batches for one in batch.cases]
+    measured = [make_measurement(str(n), units[n][0], process=units[n][1]) for n in sorted(done)]
+    left = [(one.case, batch.process) for batch in pending(batches, measured, []) for one in batch.cases]
+    assert left == [unit for n, unit in enumerate(units) if n not in done]
+
+
+def test_what_failed_is_left_out_unless_retried_or_interrupted() -> None:
+    batches = rounds([make_planned()], 1)
+    case = make_case()
+
+    def left(kind: str, *, retry: bool = False) -> list[int]:
+        failures = [make_failure("f", case, process=0, kind=kind)]
+        return [batch.process for batch in pending(batches, [], failures, retry_failed=retry)]
+
+    assert left("crash") == [1, 2]
+    assert left("oom") == []
+    assert left("interrupted") == [0, 1, 2]
+    assert left("oom", retry=True) == [0, 1, 2]

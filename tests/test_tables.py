@@ -1,0 +1,207 @@
+"""Tables stay readable at every width: no number is cut, no text is markup, each warning has its sentence."""
+
+import io
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from fakes import make_case, make_environment, make_failure, make_measurement, make_planned, make_report, make_run
+from rich.console import Console, RenderableType
+from terminal import same_as_golden
+
+from bench.comparison_table import comparison_table
+from bench.tables import cases_table, plan_table, run_json, run_view, runs_table
+from results.compare import compare
+from results.records import Report, RowWarning
+from results.store import RunSummary
+from results.summary import summarize
+
+HOSTILE = "[red]boom[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eevil :smile:"
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def screen(width: int, **options: object) -> Console:
+    fields = {"width": width, "markup": False, "emoji": False, "highlight": False, "color_system": None}
+    return Console(file=io.StringIO(), **(fields | options))  # type: ignore[arg-type]
+
+
+def drawn(renderable: RenderableType, width: int) -> str:
+    console = screen(width)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def compared() -> RenderableType:
+    slower = make_report(run_id="20260302-120000-bbbb", slower=1.2, seed=2)
+    environment = make_environment(python="3.12.1", torch="2.9.0")
+    return comparison_table(
+        compare(make_report(), slower.model_copy(update={"run": slower.run.model_copy(update={"environment": environment})}))
+    )
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_golden_cases(width: int) -> None:
+    same_as_golden(f"cases-{width}.txt", drawn(cases_table(summarize(make_report())), width))
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_golden_comparison(width: int) -> None:
+    same_as_golden(f"comparison-{width}.txt", drawn(compared(), width))
+
+
+@pytest.mark.parametrize("width", range(45, 221, 7))
+def test_no_number_is_cut_at_any_width(width: int) -> None:
+    cases = drawn(cases_table(summarize(make_report())), width)
+    for whole in ("300 ms", "16.7 tok/s", "[16.5, 16.8]", "1.49 GiB", "1020 MiB", "0.8"):
+        assert whole in cases, whole
+    comparison = drawn(compared(), width)
+    for whole in ("60.1 ms", "71.8 ms", "+19.7 %", "1.49 GiB"):
+        assert whole in comparison.replace("\n  ", " "), whole
+    assert "…" not in cases + comparison
+    assert max(map(len, (cases + comparison).splitlines())) <= width
+
+
+def test_one_process_is_labelled_as_the_spread_within_it() -> None:
+    text = drawn(cases_table(summarize(make_report(processes=1))), 200)
+    assert "2 the interval is the spread within one process: run three or more" in text
+    assert "95 % interval" not in text
+    assert "† 1 2" in text
+
+
+def test_a_warning_of_several_rows_stands_once_with_its_worst_numbers() -> None:
+    cases = [make_case(output_tokens=count) for count in (16, 32)]
+    measured = [
+        make_measurement(f"m{k}", case, warnings=(RowWarning(kind="cpu_contention", facts={"share": 0.1 * (k + 1)}),))
+        for k, case in enumerate(cases)
+    ]
+    report = Report(run=make_run(*(make_planned(case) for case in cases)), measurements=tuple(measured))
+    text = drawn(cases_table(summarize(report)), 200)
+    assert text.count("other processes took") == 1
+    assert "1 other processes took 20% of the machine's CPU time (in the worst case)" in text
+
+
+def test_failures_stand_below_once_per_kind_with_their_count() -> None:
+    case = make_case()
+    failures = tuple(make_failure(f"f{k}", case, process=k) for k in range(3))
+    text = drawn(cases_table(summarize(Report(run=make_run(make_planned(case)), failures=failures))), 200)
+    assert text.count("✗") == 1
+    assert "crash in phase measure: The worker was killed" in text
+    assert "(3 times)" in text
+    assert "0/3 crash" in text
+
+
+def test_a_failed_quality_pass_is_told() -> None:
+    report = make_report()
+    (judge,) = (one.case for one in report.run.planned if one.case.purpose == "quality")
+    lost = make_failure("q", judge, kind="timeout", message="It took too long.")
+    rest = tuple(one for one in report.measurements if one.case_id != judge.case_id)
+    text = drawn(cases_table(summarize(report.model_copy(update={"failures": (lost,), "measurements": rest}))), 200)
+    assert "quality: timeout in phase measure: It took too long." in text
+
+
+def test_text_from_outside_is_neither_markup_nor_escape() -> None:
+    case = make_case()
+    report = Report(run=make_run(make_planned(case, model=HOSTILE)), failures=(make_failure("f", case, message=HOSTILE),))
+    for width in (80, 200):
+        text = drawn(cases_table(summarize(report)), width)
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "[red]boom[/red]" in text
+        assert ":smile:" in text
+
+
+def test_colours_never_speak_alone() -> None:
+    console = screen(120, color_system="standard", force_terminal=True)
+    console.print(compared())
+    assert isinstance(console.file, io.StringIO)
+    assert "\x1b[1;31mregression" in console.file.getvalue()
+
+
+def run_summary(number: int, **changes: object) -> RunSummary:
+    report = make_report()
+    fields: dict[str, object] = {
+        "run_id": f"2026030{number}-120000-aaaa", "suite": "quickstart", "started_at": report.run.started_at, "status": "finished",
+        "planned": 10, "measured": 7, "failed": 1, "tags": ("main",), "models": ("gemma-3-270m",), "git_commit": "c0ffee0",
+        "environment_id": "e1-0",
+    }  # fmt: skip
+    return RunSummary(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_golden_runs(width: int) -> None:
+    runs = [run_summary(2, tags=(), failed=0, measured=10, models=("gemma-3-1b", "gemma-3-4b")), run_summary(1)]
+    same_as_golden(f"runs-{width}.txt", drawn(runs_table(runs), width))
+
+
+def test_long_names_are_folded_and_not_cut() -> None:
+    text = drawn(
+        runs_table([run_summary(1, suite="a-suite-with-a-very-long-name-indeed", tags=("release/2026.03-candidate-1",))]), 80
+    )
+    joined = "".join(text.split())
+    assert "…" not in text
+    assert "20260301-120000-aaaa" in text
+    assert "7 of 10" in text
+    assert joined.count("a-sui") == 1
+
+
+def test_plan_counts_cases_and_measurements() -> None:
+    text = drawn(plan_table("quickstart", "Does it work?", make_report().run.planned), 120)
+    assert text.startswith("quickstart: Does it work?\n")
+    assert "4 cases, 10 measurements in all" in text
+
+
+def test_the_view_after_a_run_names_the_next_command() -> None:
+    console = screen(80)
+    run_view(console, make_report())
+    assert isinstance(console.file, io.StringIO)
+    assert "Run 20260301-120000-aaaa is finished: `bench show 20260301-120000-aaaa`" in console.file.getvalue()
+
+
+def test_json_after_a_run_has_the_exit_code_and_base_units() -> None:
+    found = json.loads(run_json(make_report(), 5))
+    assert found["exit_code"] == 5
+    assert found["cases"][0]["metrics"]["peak_rss_bytes"]["value"] == 1.6e9
+    assert found["cases"][2]["status"] == "crash"
+
+
+def test_a_comparison_says_what_one_side_lacks_once() -> None:
+    whole = make_report()
+    case = whole.run.planned[0].case
+    rest = tuple(one for one in make_report(run_id="b").measurements if one.case_id != case.case_id)
+    crashed = make_failure("x", case, run_id="b", kind="oom", message="Out of memory: choose a smaller model.")
+    lost = make_report(run_id="b").model_copy(update={"measurements": rest, "failures": (crashed,)})
+    text = drawn(comparison_table(compare(whole, lost)), 200)
+    assert "Failed on B only: gemma-3-270m transformers fp32 cpu pp32 tg16 from q4_k_m: oom: Out of memory" in text
+    assert "Only in A" not in text
+    assert "Not reached" not in text
+    assert text.rstrip().splitlines()[-1].startswith("Regression: ")
+    assert "1 newly failed" in text
+
+
+def test_a_comparison_of_too_few_processes_says_what_it_needs() -> None:
+    text = drawn(comparison_table(compare(make_report(processes=1), make_report(processes=1, run_id="b"))), 120)
+    assert "Inconclusive: " in text
+    assert "A verdict needs three processes a side." in text
+    assert "1/1" in text
+
+
+def test_exact_metrics_show_the_smallest_difference() -> None:
+    case = make_case()
+
+    def report(run_id: str, weights: float) -> Report:
+        made = make_measurement(run_id, case, run_id=run_id, values={"weights_bytes": weights})
+        return Report(run=make_run(make_planned(case), run_id=run_id), measurements=(made,))
+
+    text = drawn(comparison_table(compare(report("a", 2.0**30), report("b", 2.0**30 + 4096))), 200)
+    assert "+4 KiB" in text
+    assert "1 GiB" in text

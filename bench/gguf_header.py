@@ -62,7 +62,7 @@ def _header(reader: "_Reader", path: Path) -> GgufHeader:
     for _ in range(tensors):
         reader.bytes(reader.number("Q"))
         elements += math.prod(reader.number("Q") for _ in range(reader.number("I")))
-        reader.position += 12  # type and offset
+        reader.bytes(12)  # type and offset
     return GgufHeader(None if file_type in _FULL else _FILE_TYPES.get(file_type or 0, "gguf"), chat, elements)
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any, Self
 
-
 from bench.worker import Job
 from monitor.devices import free_memory_bytes, governor, memory_floor_bytes, oom_kills
 from monitor.processes import MARKER, end_tree

@@ -76,7 +76,7 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
         return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None)
     if entry is not None:
         return _on_hub(entry.hub_id, entry, entry.name)
-    path = Path(reference).expanduser()
+    path = Path(reference or "no name").expanduser()
     if path.exists() or reference.startswith((".", "~", os.sep)) or path.suffix in (".gguf", ".safetensors"):
         local = local_weights.inspect(path, cache)
         absolute = local.path.resolve()

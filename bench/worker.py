@@ -20,8 +20,8 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
-from results.records import FailureKind, PlannedCase
 from bench.workloads import Prompts
+from results.records import FailureKind, PlannedCase
 
 
 class Job(BaseModel):

@@ -1,7 +1,8 @@
 """Opening the store's database: engine, pragmas, migrations, backups. What stands in the tables is left to `results.store`."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,15 @@ def parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise StoreError("The store is not a database URL: give sqlite:///PATH, a path, or postgresql://…") from error
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise StoreError(f"A store in {parsed.get_backend_name()!r} is not supported: use sqlite:///PATH or postgresql://…")
+        raise StoreError("The store is not a database URL: give sqlite:///PATH or a path.") from error
+    if parsed.get_backend_name() != "sqlite":
+        raise StoreError(f"A store in {parsed.get_backend_name()!r} is not supported: use sqlite:///PATH or a path.")
     return parsed
 
 
 def sqlite_path(url: sa.URL) -> Path | None:
-    """The database file of a SQLite URL; `None` for other databases and for `:memory:`."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+    """The database file; `None` for `:memory:`."""
+    if not url.database or url.database == ":memory:":
         return None
     return Path(url.database)
 
@@ -112,8 +111,6 @@ def upgrade(engine: sa.Engine, path: Path | None) -> Path | None:
             raise StoreError("The database holds other tables and is no Gemmeter store: name another with --store.")
     copy = backup(path) if path is not None and revision is not None else None
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7206391)"))
         if revisions(connection)[0] != head:
             config = _alembic_config()
             config.attributes["connection"] = connection
@@ -149,18 +146,15 @@ def check(engine: sa.Engine) -> list[str]:
     """What is wrong with the store, one sentence each: damaged pages, rows without their parents. Empty when sound."""
     problems = []
     with engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-            problems += [f"SQLite's integrity check says: {line}" for line in found if line != "ok"]
-            orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-            problems += [f"row {row[1]} of {row[0]} has lost its parent in {row[2]}" for row in orphans]
+        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        problems += [f"SQLite's integrity check says: {line}" for line in found if line != "ok"]
+        orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        problems += [f"row {row[1]} of {row[0]} has lost its parent in {row[2]}" for row in orphans]
     return problems
 
 
 def _engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
     path = sqlite_path(url)
-    if path is None and url.get_backend_name() == "postgresql":
-        return sa.create_engine(url, execution_options={"postgresql_readonly": read_only})
     if path is None:
         engine = sa.create_engine(url, poolclass=sa.pool.StaticPool)
     elif read_only:
@@ -186,19 +180,15 @@ def _engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
     return engine
 
 
-class _readable_errors:
+@contextmanager
+def _readable_errors(url: sa.URL) -> Iterator[None]:
     """Turns the database's own errors on opening into one sentence."""
-
-    def __init__(self, url: sa.URL) -> None:
-        self.name = url.render_as_string(hide_password=True)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
-        if isinstance(error, sa.exc.DBAPIError | sqlite3.Error):
-            reason = str(getattr(error, "orig", error)).splitlines()[0]
-            raise StoreError(f"The store {self.name} cannot be opened: {reason}. Check the path and its rights.") from error
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        name = url.render_as_string(hide_password=True)
+        raise StoreError(f"The store {name} cannot be opened: {reason}. Check the path and its rights.") from error
 
 
 def _make_folder(path: Path) -> None:

@@ -422,10 +422,8 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str,
 def _insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows whose primary key is not there yet, safely beside other writers."""
     if rows:
-        if connection.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert
-        else:
-            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        from sqlalchemy.dialects.sqlite import insert
+
         connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
 
 

@@ -34,6 +34,8 @@ def parse_yaml(text: str, model: type[M], source: str) -> M:
         place = getattr(error, "problem_mark", None)
         line = f" line {place.line + 1}" if place else ""
         raise UsageError(f"{source}{line}: not valid YAML: {getattr(error, 'problem', None) or error}.") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{source}: not valid YAML: {str(error) or type(error).__name__}.") from error
     if not isinstance(data, dict):
         raise UsageError(f"{source}: expected a mapping of keys to values, found {_kind(data)}.")
     return validate(data, model, source)

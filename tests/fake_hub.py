@@ -78,7 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": name} for name in repository.files]
             gated = "manual" if repository.gated else False
-            self._json({"id": repo_id, "sha": repository.commit, "gated": gated, "siblings": siblings, "config": repository.config})
+            self._json(
+                {"id": repo_id, "sha": repository.commit, "gated": gated, "siblings": siblings, "config": repository.config}
+            )
 
     def _resolve(self, repo_id: str, revision: str, name: str) -> None:
         repository = self._found(repo_id, revision)
@@ -92,7 +94,15 @@ class _Handler(BaseHTTPRequestHandler):
         elif name.endswith(".safetensors"):
             data = repository.files[name]
             linked = {"X-Linked-Size": str(len(data)), "X-Linked-Etag": f'"{_sha256(data)}"'}
-            self._answer(302, b"", {"Location": f"http://localhost:{self.server.server_port}/lfs/{_sha256(data)}", "X-Repo-Commit": repository.commit} | linked)
+            self._answer(
+                302,
+                b"",
+                {
+                    "Location": f"http://localhost:{self.server.server_port}/lfs/{_sha256(data)}",
+                    "X-Repo-Commit": repository.commit,
+                }
+                | linked,
+            )
         else:
             self._answer(307, b"", {"Location": f"/api/resolve-cache/models/{repo_id}/{repository.commit}/{name}"})
 

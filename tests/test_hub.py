@@ -26,9 +26,9 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     repositories = {
         "google/open": Repository(FILES, revisions=("main", "v1"), config={"tokenizer_config": {"chat_template": "x"}}),
         "google/gemma-3-4b-it": Repository(FILES, gated=True),
@@ -77,7 +77,9 @@ def test_gated_model_needs_a_token(hub: FakeHub, tmp_path: Path, monkeypatch: py
     for wrong in (None, "hf_another"):
         if wrong:
             monkeypatch.setenv("HF_TOKEN", wrong)
-        with pytest.raises(MissingWeightsError, match="gated: accept its licence at .*/google/gemma-3-4b-it, then set HF_TOKEN") as raised:
+        with pytest.raises(
+            MissingWeightsError, match="gated: accept its licence at .*/google/gemma-3-4b-it, then set HF_TOKEN"
+        ) as raised:
             download("google/gemma-3-4b-it", model.commit, quiet, endpoint=hub.endpoint, cache_dir=tmp_path)
         assert raised.value.kind == "missing_weights"
     monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -118,5 +120,8 @@ def test_pickled_weights_are_not_fetched(hub: FakeHub, tmp_path: Path) -> None:
 
 
 def test_forms_of_a_hub_id() -> None:
-    assert HUB_ID.fullmatch("google/gemma-3-1b-it@refs/pr/4").groupdict() == {"id": "google/gemma-3-1b-it", "revision": "refs/pr/4"}  # type: ignore[union-attr]
+    assert HUB_ID.fullmatch("google/gemma-3-1b-it@refs/pr/4").groupdict() == {
+        "id": "google/gemma-3-1b-it",
+        "revision": "refs/pr/4",
+    }  # type: ignore[union-attr]
     assert not any(HUB_ID.fullmatch(text) for text in ("gemma", "./a/b", "a/b/c", "a/b@", "../b", "-a/ b"))

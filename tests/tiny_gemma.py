@@ -1,5 +1,6 @@
 """A tiny real Gemma 3 with seeded random weights and a real tokenizer, in Hugging Face format or as a GGUF file."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,25 @@ def make_tiny_gguf(path: Path, *, seed: int = 0) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def gguf_header(
+    file_type: int | None = 15, *, chat: bool = False, shapes: tuple[tuple[int, ...], ...] = ((4, 8), (16,))
+) -> bytes:  # fmt: skip
+    """What a GGUF file begins with, its tensors' data left out; `file_type` 15 is q4_k_m."""
+    pairs = [_text("general.architecture") + struct.pack("<I", 8) + _text("gemma3")]
+    pairs += [_text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 3) + _text("<pad>") + _text("é") + _text("")]
+    pairs += [_text("tokenizer.ggml.scores") + struct.pack("<IIQ3f", 9, 6, 3, 0, -1, -2)]
+    if file_type is not None:
+        pairs += [_text("general.file_type") + struct.pack("<II", 4, file_type)]
+    if chat:
+        pairs += [_text("tokenizer.chat_template") + struct.pack("<I", 8) + _text("{{ messages }}")]
+    tensors = [
+        _text(f"blk.{number}.weight") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, 0)
+        for number, shape in enumerate(shapes)
+    ]
+    return b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs + tensors)

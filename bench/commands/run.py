@@ -160,9 +160,7 @@ def _measure(
 ) -> int:  # fmt: skip
     """Measure, say how it ended, print the table; the exit code."""
     import signal
-    from contextlib import nullcontext
     from datetime import UTC, datetime
-    from functools import partial
 
     from filelock import FileLock, Timeout
     from rich.console import Console
@@ -278,9 +276,8 @@ def _show_plan(suite: "Suite", expansion: "Expansion", *, as_json: bool) -> None
 def _print(report: "Report", code: int, *, store_url: str, as_json: bool) -> None:
     import json
 
-    from results.summary import run_to_dict
     from bench.tables import cases_table, console
-    from results.summary import summarize
+    from results.summary import run_to_dict, summarize
 
     if as_json:
         click.echo(json.dumps(run_to_dict(report) | {"exit_code": code}))

@@ -131,7 +131,7 @@ def _print_failures(screen: Console, report: Report) -> None:
         screen.print(Text(plain(f"{label}, process {failure.process}, {moment(failure.started_at)}"), style="bold"))
         screen.print(Text(plain(f"{failure.kind} in phase {failure.phase}{code}: {failure.message}")))
         if failure.stderr_tail.strip():
-            screen.print(_indented(failure.stderr_tail.rstrip()))
+            _print_indented(screen, failure.stderr_tail.rstrip(), 2)
 
 
 def _print_requests(screen: Console, report: Report, *, with_outputs: bool) -> None:
@@ -175,7 +175,7 @@ def _print_case_requests(screen: Console, requests: list[tuple[int, Request]], w
             for name, text in (("prompt", request.prompt), ("output", request.output)):
                 screen.print(f"  {name}:" if text is not None else f"  {name}: not kept (policy {request.content_policy})")
                 if text is not None:
-                    screen.print(_indented(text, 4))
+                    _print_indented(screen, text, 4)
 
 
 def _attempts(report: Report) -> list[Measurement | Failure]:
@@ -196,11 +196,12 @@ def _known(count: int | None) -> str:
     return "–" if count is None else str(count)
 
 
-def _indented(text: str, width: int = 2) -> RenderableType:
-    """Text of a model or a child process, as plain text."""
-    from rich.padding import Padding
+def _print_indented(screen: Console, text: str, width: int) -> None:
+    """Text of a model or a child process: plain, with its own lines and no others."""
+    from textwrap import indent
+
     from rich.text import Text
 
     from results.format import plain
 
-    return Padding(Text(plain(text)), (0, 0, 0, width), expand=False)
+    screen.print(Text(indent(plain(text), " " * width)), soft_wrap=True)

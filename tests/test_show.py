@@ -1,0 +1,117 @@
+"""`bench show` on a store with exact numbers: the runs, one run, its failures, requests and outputs."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fakes import START, make_failure, make_measurement, make_report, make_request, store_report
+from terminal import run_bench, same_as_golden
+
+from results.store import Store
+
+SECOND = "20260302-120000-bbbb"
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("store") / "results.db")
+    later = make_report(run_id=SECOND, slower=1.2, seed=2, started_at=START + timedelta(days=1))
+    with Store.writing(path) as store:
+        store_report(store, make_report())
+        store_report(store, later.model_copy(update={"tags": ()}))
+    return path
+
+
+def test_golden_list(url: str) -> None:
+    same_as_golden("show-runs.txt", run_bench("show", "--store", url).output)
+
+
+def test_golden_run(url: str) -> None:
+    found = run_bench("show", "main", "--failures", "--requests", "--store", url)
+    assert found.code == 0
+    same_as_golden("show-run.txt", found.output)
+
+
+def test_newest_run_comes_first_and_the_limit_holds(url: str) -> None:
+    listed = json.loads(run_bench("show", "--json", "--store", url).output)
+    assert [one["run_id"] for one in listed] == [SECOND, "20260301-120000-aaaa"]
+    assert listed[1]["tags"] == ["main"]
+    assert listed[1]["started_at"] == "2026-03-01T12:00:00+00:00"
+    assert len(json.loads(run_bench("show", "--json", "--limit", "1", "--store", url).output)) == 1
+    assert run_bench("show", "--limit", "0", "--store", url).code == 2
+
+
+def test_json_of_a_run(url: str) -> None:
+    found = json.loads(run_bench("show", "latest", "--json", "--store", url).output)
+    assert found["run_id"] == SECOND
+    assert "requests" not in found
+    assert [case["status"] for case in found["cases"]] == ["measured", "measured", "crash"]
+
+
+def test_json_of_requests_holds_text_only_when_asked(url: str) -> None:
+    without = json.loads(run_bench("show", "main", "--json", "--requests", "--store", url).output)["requests"]
+    assert len(without) == 21
+    assert without[0]["tpot_s"] == pytest.approx(0.1, rel=0.05)
+    assert "output" not in without[0]
+    outputs = json.loads(run_bench("show", "main", "--json", "--outputs", "--store", url).output)["requests"]
+    assert outputs[0]["output"].startswith("Machine learning is")
+
+
+def test_outputs_are_plain_text(tmp_path: Path) -> None:
+    report = make_report()
+    output = "[bold]see[/bold] \x1b[31m# heading\x1b[0m \u202eend " + "x" * 300
+    request = make_request("hostile-0", prompt="Say *something*", output=output)
+    hidden = make_request("hidden-0", content_policy="none", prompt=None, output=None)
+    case = report.run.planned[0].case
+    measured = make_measurement("hostile", case, requests=(request, hidden))
+    report = report.model_copy(update={"measurements": (measured,), "scores": ()})
+    with Store.writing(str(tmp_path / "results.db")) as store:
+        store_report(store, report)
+    text = run_bench("show", "latest", "--outputs", "--store", str(tmp_path / "results.db")).output
+    assert "    [bold]see[/bold] # heading end " + "x" * 300 + "\n" in text
+    assert "Say *something*" in text
+    assert "output: not kept (policy none)" in text
+    assert "\x1b" not in text
+
+
+def test_failures_show_what_the_process_wrote_last(tmp_path: Path) -> None:
+    report = make_report()
+    crashed = make_failure("x", report.run.planned[2].case, stderr_tail="Traceback [1]\n\x1b[31mSegmentation fault\x1b[0m\n")
+    with Store.writing(str(tmp_path / "results.db")) as store:
+        store_report(store, report.model_copy(update={"failures": (crashed,)}))
+    text = run_bench("show", "latest", "--failures", "--store", str(tmp_path / "results.db")).output
+    assert "crash in phase measure, exit code -9: The worker was killed" in text
+    assert "  Traceback [1]\n  Segmentation fault\n" in text
+
+
+def test_an_empty_store_is_no_error_and_a_missing_one_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "results.db")
+    missing = run_bench("show", "--store", path)
+    assert (missing.code, missing.output) == (2, "")
+    assert "bench run SUITE" in missing.error
+    assert list(tmp_path.iterdir()) == []
+    Store.writing(path).close()
+    empty = run_bench("show", "--store", path)
+    assert empty.code == 0
+    assert "bench run SUITE" in empty.output
+    assert json.loads(run_bench("show", "--json", "--store", path).output) == []
+    assert run_bench("show", "latest", "--store", path).code == 2
+
+
+def test_wrong_usage_is_refused(url: str) -> None:
+    assert run_bench("show", "--outputs", "--store", url).code == 2
+    unknown = run_bench("show", "nosuch", "--store", url)
+    assert unknown.code == 2
+    assert "nosuch" in unknown.error

@@ -1,0 +1,177 @@
+"""From a name to a folder on disk: catalog names, paths and hub ids, and one sentence for whatever stands in the way."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_hub import Repository, fake_hub
+from tiny_gemma import gguf_header, make_tiny_gguf
+
+from bench.catalog import catalog
+from bench.convert import publish
+from bench.weights import MissingWeightsError, ResolvedModel, WeightsError, cached_weights, prepare, resolve, terms_notice
+from results.errors import UsageError
+
+SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+
+def quiet(_step: str, _done: float | None) -> None: ...
+
+
+def convert_by_hand(cache: Path, sha256: str) -> Path:
+    target = cache / "converted" / sha256
+    publish(target, lambda folder: (folder / "config.json").write_text("{}"), {"source": {"name": "m.gguf"}}, quiet)  # type: ignore[arg-type, return-value]
+    return target
+
+
+def test_packaged_model(tmp_path: Path) -> None:
+    model = resolve("gemma-3-270m", "model", cache=tmp_path)
+    assert model == ResolvedModel("gemma-3-270m", "gemma-3-270m", f"sha256:{SHA256}", "q4_k_m", base=True, revision=None)
+    target = convert_by_hand(tmp_path, SHA256)
+    assert prepare(model, quiet, cache=tmp_path) == target
+
+
+def test_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_header(7))
+    monkeypatch.chdir(tmp_path)
+    model = resolve("m.gguf", "model", cache=tmp_path / "cache")
+    assert (model.name, model.reference, model.source_precision, model.base) == ("m.gguf", str(tmp_path / "m.gguf"), "q8_0", True)
+    assert replace(model, reference="") == replace(resolve("./m.gguf", "model", cache=tmp_path / "cache"), reference="")
+    target = convert_by_hand(tmp_path / "cache", model.weights.removeprefix("sha256:"))
+    assert prepare(model, quiet, cache=tmp_path / "cache") == target
+
+
+def test_local_folder(tmp_path: Path, tiny_gemma: Path) -> None:
+    model = resolve(str(tiny_gemma), "model", cache=tmp_path)
+    assert (model.name, model.base, model.source_precision, model.revision) == ("tiny-gemma", True, None, None)
+    assert prepare(model, quiet, cache=tmp_path) == tiny_gemma
+    assert terms_notice(model) is None
+    with pytest.raises(MissingWeightsError, match="has changed since the start: run again"):
+        prepare(replace(model, weights="sha256:" + "0" * 64), quiet, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        ("gemma-3-8b-it", "there is no model 'gemma-3-8b-it'; the nearest are gemma-3-4b-it, gemma-3-12b-it"),
+        ("./none", "none: no such file or folder: check the spelling"),
+        ("none.gguf", "none.gguf: no such file or folder"),
+        ("models/gemma/none", "models/gemma/none: no such file or folder"),
+        ("../none", "no such file or folder"),
+        ("~/no-such-folder-here", "no such file or folder"),
+        ("a b/c", "no such file or folder"),
+        ("", "there is no model ''"),
+    ],
+)
+def test_what_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, sentence: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^matrix\.model\[0\]: .*" + sentence.replace(".", r"\.")) as raised:
+        resolve(reference, "matrix.model[0]", cache=tmp_path)
+    assert raised.value.exit_code == 2
+
+
+def test_resolving_loads_no_engine(tiny_gemma: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from bench.weights import resolve\n"
+        f"for reference in ('gemma-3-270m', {str(tiny_gemma)!r}): resolve(reference, 'model', cache=Path({str(tmp_path)!r}))\n"
+        "print({'torch', 'transformers', 'huggingface_hub', 'numpy', 'gguf'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_too_large_for_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_header(shapes=((1 << 30, 1 << 20),)))
+    model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
+    with pytest.raises(WeightsError, match=r"m\.gguf takes 4194304\.0 GiB as 32-bit floats .* set BENCH_CACHE to another folder"):
+        prepare(model, quiet, cache=tmp_path)
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_header())
+    (tmp_path / "file").touch()
+    model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path / "file")
+    with pytest.raises(WeightsError, match=r"the cache cannot be written: .*set BENCH_CACHE"):
+        prepare(model, quiet, cache=tmp_path / "file")
+
+
+def test_terms() -> None:
+    terms = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms"
+    hub_model = ResolvedModel("x", "google/gemma-3-1b-it@main", "hub:google/gemma-3-1b-it@c", None, False, "c")
+    assert terms_notice(hub_model) == terms
+    assert (terms_notice(resolve("gemma-3-270m", "model")) or "").startswith(terms)
+
+
+def test_cached_weights(tmp_path: Path) -> None:
+    assert cached_weights(tmp_path) == []
+    target = convert_by_hand(tmp_path, "abc")
+    whole = tmp_path / "gguf" / "abc" / "m.gguf"
+    whole.parent.mkdir(parents=True)
+    whole.write_bytes(b"12345")
+    (tmp_path / "converted" / "abd.partial-1").mkdir()
+    assert cached_weights(tmp_path) == [("m.gguf", whole, 5), ("m.gguf", target, 2)]
+
+
+@pytest.mark.slow
+def test_gguf_file_is_converted_once(tmp_path: Path) -> None:
+    make_tiny_gguf(tmp_path / "m.gguf")
+    model, told = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path), []
+    folder = prepare(model, lambda step, done: told.append((step, done)), cache=tmp_path)
+    assert folder == tmp_path / "converted" / model.weights.removeprefix("sha256:")
+    assert ("loading weights", 1.0) in told
+    told.clear()
+    assert prepare(model, lambda step, done: told.append((step, done)), cache=tmp_path) == folder
+    assert told == []
+
+
+@pytest.mark.slow
+def test_failed_conversion_gives_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_header())
+    model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
+    with pytest.raises(
+        WeightsError, match=r"m\.gguf could not be converted into .*converted \(\w+Error: .*\): give that folder space"
+    ) as raised:
+        prepare(model, quiet, cache=tmp_path)
+    assert "\n" not in str(raised.value)
+    assert raised.value.kind == "engine_error"
+
+
+@pytest.mark.slow
+def test_hub_model(tmp_path: Path, tiny_gemma: Path) -> None:
+    files = {file.name: file.read_bytes() for file in tiny_gemma.iterdir()}
+    script = """
+from bench.weights import prepare, resolve
+for reference in ("google/gemma-3-1b-it", "gemma-3-1b-it", "some/other@v1"):
+    model = resolve(reference, "model")
+    print(model.name, model.weights, model.base, prepare(model, lambda step, done: None).name)
+"""
+    with fake_hub({name: Repository(files, revisions=("main", "v1")) for name in ("google/gemma-3-1b-it", "some/other")}) as hub:
+        environment = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path), "NO_PROXY": "*", "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", script], env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+    commit = "c" * 40
+    assert done.stdout.splitlines() == [
+        f"google/gemma-3-1b-it hub:google/gemma-3-1b-it@{commit} False {commit}",
+        f"gemma-3-1b-it hub:google/gemma-3-1b-it@{commit} False {commit}",
+        f"some/other hub:some/other@{commit} None {commit}",
+    ]
+
+
+@pytest.mark.engine
+def test_the_packaged_model_says_what_it_said() -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    pytest.importorskip(catalog()["gemma-3-270m"].package.module)  # type: ignore[union-attr]
+    folder = prepare(resolve("gemma-3-270m", "model"), quiet)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer("Hello world").input_ids == [2, 9259, 1902]
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    asked = tokenizer("What is machine learning?", return_tensors="pt")
+    said = model.generate(**asked, generation_config=GenerationConfig(max_new_tokens=24, do_sample=False, pad_token_id=0))
+    text = tokenizer.decode(said[0, asked.input_ids.shape[1] :])
+    assert text.startswith("\n\nMachine learning is a branch of computer science that uses algorithms to learn from data.")

@@ -1,6 +1,5 @@
 """Tables for the terminal: rows in, rich renderables out. Which layout fits is decided when the width is known."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +14,9 @@ from rich.text import Text
 from results.caveats import sentence
 from results.format import moment, plain, quantity
 from results.metrics import METRICS
-from results.records import PlannedCase, Report, RowWarning
+from results.records import PlannedCase, RowWarning
 from results.store import RunSummary
-from results.summary import HEADLINE, CaseRow, run_to_dict, summarize, worst_of_each
+from results.summary import HEADLINE, CaseRow, worst_of_each
 
 Cell = str | Text
 
@@ -69,10 +68,11 @@ def table(columns: Iterable[Column], leading: int = 0) -> Table:
 def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
     """The standing table of a run: a row per case, with footnotes and failures below."""
     marks, notes = footnotes([[("", one) for one in (*row.warnings, *row.quality_warnings)] for row in rows])
-    for position, row in enumerate(rows):
-        if row.planned.base_model:
-            marks[position] = f"† {marks[position]}".rstrip()
-    if any(row.planned.base_model for row in rows):
+    base = [
+        row.planned.base_model or any(one.kind == "base_model" for one in (*row.warnings, *row.quality_warnings)) for row in rows
+    ]
+    marks = [f"† {mark}".rstrip() if is_base else mark for mark, is_base in zip(marks, base, strict=True)]
+    if any(base):
         notes.insert(0, f"† {sentence(RowWarning(kind='base_model'))}")
     if any(one.basis == "processes" for row in rows for one in row.estimates.values()):
         notes.insert(0, "[ ] 95 % interval over the processes")
@@ -105,33 +105,6 @@ def runs_table(runs: Sequence[RunSummary]) -> RenderableType:
     started = Column("Started", [moment(run.started_at) for run in runs])
     commit = Column("Commit", [(run.git_commit or "")[:8] for run in runs])
     return Fitted((table([ids, started, *what, commit]), table([ids, *what])))
-
-
-def plan_table(suite: str, question: str, planned: Sequence[PlannedCase]) -> RenderableType:
-    """What a run would measure: a row per case."""
-    columns = [
-        Column("Case", [case_label(one) for one in planned], wraps=24),
-        Column("Processes", [str(one.processes) for one in planned], justify="right"),
-        Column("Iterations", [str(one.iterations) for one in planned], justify="right"),
-        Column("At least", [quantity(one.min_seconds, "s") if one.min_seconds else "" for one in planned], justify="right"),
-        Column("Warm-up", [str(one.warmup) for one in planned], justify="right"),
-        Column("Tags", [", ".join(one.tags) for one in planned], wraps=6),
-    ]
-    total = sum(one.processes for one in planned)
-    closing = f"{len(planned)} cases, {total} measurements in all"
-    return Group(Text(plain(f"{suite}: {question}")), Text(), table(columns), Text(), Text(closing))
-
-
-def run_view(screen: Console, report: Report) -> None:
-    """Print what a run measured, and how to see more of it."""
-    screen.print(cases_table(summarize(report)))
-    screen.print()
-    screen.print(Text(f"Run {report.run.run_id} is {report.status}: `bench show {report.run.run_id}` has the rest."))
-
-
-def run_json(report: Report, code: int) -> str:
-    """A run for machines, with the exit code that its command ends with."""
-    return json.dumps(run_to_dict(report) | {"exit_code": code}, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def footnotes(groups: Sequence[Sequence[tuple[str, RowWarning]]]) -> tuple[list[str], list[str]]:

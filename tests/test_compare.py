@@ -213,6 +213,17 @@ def test_new_failures_are_told_from_old_and_from_interruptions() -> None:
         assert len(failing(kind).unreached) == 1
 
 
+def test_a_case_that_failed_on_both_sides_has_not_newly_failed() -> None:
+    case = make_report().run.planned[0].case
+
+    def flaky(run_id: str) -> Report:
+        report = make_report(run_id=run_id)
+        return report.model_copy(update={"failures": (make_failure("x", case, run_id=run_id, process=2),)})
+
+    assert compare(flaky("a"), flaky("b")).newly_failed == ()
+    assert len(compare(make_report(), flaky("b")).newly_failed) == 1
+
+
 def test_a_run_that_only_failed_is_compared_all_the_same() -> None:
     whole = make_report()
     crashed = tuple(make_failure(f"x{k}", one.case, run_id="b") for k, one in enumerate(whole.run.planned))

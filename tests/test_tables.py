@@ -1,7 +1,6 @@
 """Tables stay readable at every width: no number is cut, no text is markup, each warning has its sentence."""
 
 import io
-import json
 import time
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from rich.console import Console, RenderableType
 from terminal import same_as_golden
 
 from bench.comparison_table import comparison_table
-from bench.tables import cases_table, plan_table, run_json, run_view, runs_table
+from bench.tables import cases_table, runs_table
 from results.compare import compare
 from results.records import Report, RowWarning
 from results.store import RunSummary
@@ -90,6 +89,26 @@ def test_a_warning_of_several_rows_stands_once_with_its_worst_numbers() -> None:
     assert "1 other processes took 20% of the machine's CPU time (in the worst case)" in text
 
 
+def test_speed_and_quality_share_the_mark_of_one_warning() -> None:
+    busy = RowWarning(kind="cpu_contention", facts={"share": 0.12})
+    cases = [make_case(), make_case(purpose="quality", prompt_tokens=None)]
+    measured = tuple(make_measurement(f"m{k}", case, warnings=(busy,)) for k, case in enumerate(cases))
+    report = Report(run=make_run(*(make_planned(case, base_model=False) for case in cases)), measurements=measured)
+    (row,) = drawn(cases_table(summarize(report)), 200).splitlines()[2:3]
+    assert row.split("GiB")[1].split() == ["1020", "MiB", "1", "2"]
+
+
+def test_a_base_model_is_marked_by_its_plan_or_its_warning() -> None:
+    for base_model, warnings, marked in ((True, (), True), (None, (RowWarning(kind="base_model"),), True), (False, (), False)):
+        measured = (make_measurement("m", warnings=warnings),)
+        report = Report(run=make_run(make_planned(base_model=base_model)), measurements=measured)
+        assert ("†" in drawn(cases_table(summarize(report)), 200)) is marked
+
+
+def test_a_run_without_cases_is_drawn_empty() -> None:
+    assert drawn(cases_table([]), 80).strip() == ""
+
+
 def test_failures_stand_below_once_per_kind_with_their_count() -> None:
     case = make_case()
     failures = tuple(make_failure(f"f{k}", case, process=k) for k in range(3))
@@ -152,26 +171,6 @@ def test_long_names_are_folded_and_not_cut() -> None:
     assert "20260301-120000-aaaa" in text
     assert "7 of 10" in text
     assert joined.count("a-sui") == 1
-
-
-def test_plan_counts_cases_and_measurements() -> None:
-    text = drawn(plan_table("quickstart", "Does it work?", make_report().run.planned), 120)
-    assert text.startswith("quickstart: Does it work?\n")
-    assert "4 cases, 10 measurements in all" in text
-
-
-def test_the_view_after_a_run_names_the_next_command() -> None:
-    console = screen(80)
-    run_view(console, make_report())
-    assert isinstance(console.file, io.StringIO)
-    assert "Run 20260301-120000-aaaa is finished: `bench show 20260301-120000-aaaa`" in console.file.getvalue()
-
-
-def test_json_after_a_run_has_the_exit_code_and_base_units() -> None:
-    found = json.loads(run_json(make_report(), 5))
-    assert found["exit_code"] == 5
-    assert found["cases"][0]["metrics"]["peak_rss_bytes"]["value"] == 1.6e9
-    assert found["cases"][2]["status"] == "crash"
 
 
 def test_a_comparison_says_what_one_side_lacks_once() -> None:

@@ -58,6 +58,7 @@ class TransformersSession:
         self.timing = "cuda_events" if self._cuda else "perf_counter"
         ids = model.generation_config.eos_token_id
         self._eos = tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
+        model.generation_config.eos_token_id = None  # `generate` would fall back on it where a request's length is fixed
 
     def encode(self, text: str, form: PromptFormat) -> Sequence[int]:
         if form == "plain":

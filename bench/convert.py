@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -172,6 +173,7 @@ def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the lines
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     _end_with_parent()
 
     def progress(step: str, done: float | None) -> None:

@@ -170,7 +170,7 @@ def _explained(hub_id: str, revision: str | None) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         close = [one for one in nearest(hub_id) if one != hub_id]
         raise UsageError(
-            f"the hub has no model {hub_id!r}, or only for others"
+            f"there is no folder {hub_id!r}, and the hub has no such model, or only for others"
             + (f"; the nearest in the catalog are {', '.join(close)}" if close else "")
             + " (for a private one set HF_TOKEN)"
         ) from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def inspect(path: Path, cache: Path) -> LocalWeights:
 def _loadable(path: Path) -> Path:
     if path.is_file():
         if path.suffix == ".gguf":
+            if re.search(r"-\d{5}-of-\d{5}$", path.stem):
+                raise UsageError(f"{path} is one part of several: join them with llama-gguf-split --merge")
             return path
         if path.suffix == ".safetensors":
             raise UsageError(f"{path}: name the folder that it lies in, which must also hold config.json and the tokenizer")
@@ -57,7 +60,7 @@ def _loadable(path: Path) -> Path:
         return path
     files = sorted(path.glob("*.gguf"))
     if len(files) == 1:
-        return files[0]
+        return _loadable(files[0])
     if files:
         raise UsageError(f"{path} holds several GGUF files: name one of {', '.join(file.name for file in files)}")
     if any(any(path.glob(pattern)) for pattern in _PICKLED):

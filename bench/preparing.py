@@ -6,7 +6,8 @@ from results.errors import GemmeterError
 from results.records import FailureKind
 
 Progress = Callable[[str, float | None], None]
-"""Called with the step in words and the share of it that is done, 0 to 1, or `None` where nobody knows."""
+"""Called with the step in words and the share of it that is done, 0 to 1, or `None` where nobody knows.
+Downloads call it from several threads."""
 
 
 class WeightsError(GemmeterError):

@@ -79,7 +79,7 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
     path = Path(reference or "no name").expanduser()
     if path.exists() or reference.startswith((".", "~", os.sep)) or path.suffix in (".gguf", ".safetensors"):
         local = local_weights.inspect(path, cache)
-        absolute = local.path.resolve()
+        absolute = Path(os.path.abspath(local.path))  # noqa: PTH100 - links keep their names
         return ResolvedModel(
             absolute.name, str(absolute), f"sha256:{local.sha256}", local.source_precision, local.base, revision=None
         )
@@ -150,12 +150,10 @@ def _converted(source: Path, target: Path, progress: Progress) -> Path:
             for line in child.stdout or ():
                 told = json.loads(line)
                 progress(told["step"], told["done"])
-        finally:
-            if child.stdin is not None:
-                child.stdin.close()  # the child ends when its input does
-            if sys.exc_info()[0] is not None:
-                child.kill()
-            code = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+        code = child.wait()
         stderr.seek(0)
         last = stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
     if code != 0:

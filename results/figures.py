@@ -90,7 +90,7 @@ def bars(estimates: "DataFrame", metric: str) -> "Figure":
             textposition="inside",
             insidetextanchor="start",
             textfont={"color": "black"},
-            error_x=_error_bars(value, estimates["low"] / factor, estimates["high"] / factor),
+            error_x=_error_bars(value, estimates["low"] / factor, estimates["high"] / factor) | {"color": COLOURS[3]},
         )
     )
     _case_axis(figure, estimates["case"])

@@ -67,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._resolve("/".join(parts[:2]), parts[3], parts[4])
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _api(self, repo_id: str, rest: list[str]) -> None:
         repository = self._found(repo_id, rest[1] if rest else "main")

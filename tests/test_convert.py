@@ -179,7 +179,7 @@ def test_converted_weights_and_words_are_those_of_the_source(tmp_path: Path, tin
 
     expected = tiny_model(layer_types=["sliding_attention"] * 2)
     with torch.no_grad():
-        for name, parameter in expected.named_parameters():
+        for parameter in expected.parameters():
             if parameter.ndim > 1:
                 packed = gguf.quantize(parameter.numpy(), gguf.GGMLQuantizationType.Q8_0)
                 parameter.copy_(torch.from_numpy(gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)))

@@ -78,7 +78,7 @@ def test_gated_model_needs_a_token(hub: FakeHub, tmp_path: Path, monkeypatch: py
         if wrong:
             monkeypatch.setenv("HF_TOKEN", wrong)
         with pytest.raises(
-            MissingWeightsError, match="gated: accept its licence at .*/google/gemma-3-4b-it, then set HF_TOKEN"
+            MissingWeightsError, match=r"gated: accept its licence at .*/google/gemma-3-4b-it, then set HF_TOKEN"
         ) as raised:
             download("google/gemma-3-4b-it", model.commit, quiet, endpoint=hub.endpoint, cache_dir=tmp_path)
         assert raised.value.kind == "missing_weights"
@@ -93,12 +93,14 @@ def test_unknown_model_names_the_nearest(hub: FakeHub, monkeypatch: pytest.Monke
     for token in (None, TOKEN):  # 401 to strangers, 404 to others
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(UsageError, match="no model 'google/gemma-3-8b-it'.*google/gemma-3-4b-it, google/gemma-3-12b-it"):
+        with pytest.raises(
+            UsageError, match=r"there is no folder 'google/gemma-3-8b-it'.*google/gemma-3-4b-it, google/gemma-3-12b-it"
+        ):
             find("google/gemma-3-8b-it", endpoint=hub.endpoint)
 
 
 def test_unknown_revision(hub: FakeHub) -> None:
-    with pytest.raises(UsageError, match="google/open has no revision 'v2'.*commits"):
+    with pytest.raises(UsageError, match=r"google/open has no revision 'v2'.*commits"):
         find("google/open", "v2", endpoint=hub.endpoint)
 
 

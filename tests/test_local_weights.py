@@ -70,6 +70,7 @@ def test_a_real_model_is_accepted(tiny_gemma: Path, tiny_gemma_chat: Path, tmp_p
         ({"config.json": "{}", "model.ckpt": "x"}, "pickled weights only"),
         ({"model.safetensors": "x"}, "holds no config.json"),
         ({"config.json": "{}", "model.safetensors": "x"}, "holds no tokenizer"),
+        ({"m-00001-of-00002.gguf": "x"}, "is one part of several: join them with llama-gguf-split"),
         ({"a.gguf": "x", "b.gguf": "x"}, "several GGUF files: name one of a.gguf, b.gguf"),
         ({"config.json": "{half", "model.safetensors": "x", "tokenizer.json": "{}"}, "config.json is no JSON"),
         ({"config.json": "[]", "model.safetensors": "x", "tokenizer.json": "{}"}, "config.json is no JSON object"),

@@ -40,6 +40,8 @@ def test_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = resolve("m.gguf", "model", cache=tmp_path / "cache")
     assert (model.name, model.reference, model.source_precision, model.base) == ("m.gguf", str(tmp_path / "m.gguf"), "q8_0", True)
     assert replace(model, reference="") == replace(resolve("./m.gguf", "model", cache=tmp_path / "cache"), reference="")
+    (tmp_path / "linked.gguf").symlink_to("m.gguf")
+    assert resolve("linked.gguf", "model", cache=tmp_path / "cache").name == "linked.gguf"
     target = convert_by_hand(tmp_path / "cache", model.weights.removeprefix("sha256:"))
     assert prepare(model, quiet, cache=tmp_path / "cache") == target
 

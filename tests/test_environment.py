@@ -1,0 +1,80 @@
+"""Facts of this machine, the doctor's findings, and what is kept of content."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.contents import keeper
+from bench.doctor import examine, others_on_cpu
+from bench.environment import environment, git_state, installed, this_machine
+from results.records import HARD_FACTS, Environment
+
+
+def test_the_environment_is_stable_and_plain() -> None:
+    first, second = environment(["transformers"]), environment(["transformers"])
+    assert first == second
+    assert first.environment_id == second.environment_id
+    assert Environment.from_json(first.to_json()) == first
+    assert first.facts.keys() >= HARD_FACTS
+    assert first.facts["torch"] == installed("torch")
+    assert first.facts["cpu_model"]
+    assert not any("/" in str(value) and str(Path.home()) in str(value) for value in first.facts.values())
+
+
+def test_auto_is_resolved_without_torch() -> None:
+    machine = this_machine()
+    assert machine.device in ("cpu", "cuda")
+    assert machine.threads >= 1
+
+
+def test_git_state_of_a_checkout_and_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert git_state() == (None, None)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "file").write_text("1")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit, dirty = git_state()
+    assert commit
+    assert len(commit) == 40
+    assert dirty is False
+    (tmp_path / "file").write_text("2")
+    assert git_state() == (commit, True)
+
+
+def test_the_doctor_names_every_topic_and_a_remedy_for_what_is_missing(tmp_path: Path) -> None:
+    findings = examine(str(tmp_path / "none.db"), sleep=lambda _: None)
+    assert {one.topic for one in findings} >= {"python", "cpu", "memory", "gpu", "load", "engine", "dashboard", "weights", "sqlite", "store"}
+    assert all(one.remedy for one in findings if one.state != "ok")
+    assert not (tmp_path / "none.db").exists()
+    json.dumps([one.__dict__ for one in findings])
+
+
+def test_a_busy_neighbour_is_found() -> None:
+    import sys
+
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        import time
+
+        finding = others_on_cpu(time.sleep)
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    assert finding.state == "note"
+    assert "busy" in finding.text
+
+
+def test_kept_content(tmp_path: Path) -> None:
+    key = tmp_path / "new" / "key"
+    assert keeper("full", key)("text") == "text"
+    assert keeper("none", key)("text") is None
+    assert not key.exists()
+    keep = keeper("hash", key)
+    assert keep("text") == keeper("hash", key)("text") != keep("texts")
+    assert key.stat().st_mode & 0o077 == 0
+    assert keeper("hash", tmp_path / "other")("text") != keep("text")

@@ -54,7 +54,7 @@ def find(hub_id: str, revision: str | None = None, *, endpoint: str | None = Non
             except LocalEntryNotFoundError:
                 raise error from None
         config = info.config or {}
-        chat = bool(config.get("tokenizer_config", {}).get("chat_template") or config.get("chat_template_jinja"))
+        chat = bool((config.get("tokenizer_config") or {}).get("chat_template") or config.get("chat_template_jinja"))
         return HubModel(hub_id, info.sha, _quantization(config), chat)
 
 

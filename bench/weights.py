@@ -76,7 +76,7 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
         return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None)
     if entry is not None:
         return _on_hub(entry.hub_id, entry, entry.name)
-    path = Path(reference or "no name").expanduser()
+    path = Path(os.path.expanduser(reference or "no name"))  # noqa: PTH111 - an unknown ~user stays as it is
     if path.exists() or reference.startswith((".", "~", os.sep)) or path.suffix in (".gguf", ".safetensors"):
         local = local_weights.inspect(path, cache)
         absolute = Path(os.path.abspath(local.path))  # noqa: PTH100 - links keep their names
@@ -164,7 +164,7 @@ def _converted(source: Path, target: Path, progress: Progress) -> Path:
 def _not_converted(source: Path, target: Path, code: int, last: str) -> WeightsError:
     if code < 0:
         return WeightsError(
-            f"converting {source.name} was ended by signal {-code}: where memory was short (signal 9), end other programs; try again"
+            f"converting {source.name} was ended by signal {-code} (9: memory ran out): end other programs and try again"
         )
     return WeightsError(
         f"{source.name} could not be converted into {target.parent} ({last}): "

@@ -1,19 +1,17 @@
 """The store: records in, records out, one transaction each. Opening and migrating is left to `results.database`."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
 from results import database, schema
 from results.errors import StoreError, UsageError
+from results.reading import RunSummary as RunSummary
+from results.reading import read_attempts, read_run, run_summaries
 from results.records import (
     Case,
-    Environment,
     Failure,
     Measurement,
     PlannedCase,
@@ -22,29 +20,9 @@ from results.records import (
     Run,
     RunEvent,
     Score,
-    Series,
 )
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One line of a list of runs."""
-
-    run_id: str
-    suite: str
-    started_at: datetime
-    status: str
-    """`finished`, `interrupted`, `failed` or `open`."""
-    planned: int
-    """Measurements that the run planned: cases × processes."""
-    measured: int
-    failed: int
-    tags: tuple[str, ...]
-    models: tuple[str, ...]
-    git_commit: str | None
-    environment_id: str
 
 
 class Store:
@@ -170,39 +148,8 @@ class Store:
 
     def runs(self, limit: int | None = None) -> list[RunSummary]:
         """Runs, newest first."""
-        run, plan, attempt = schema.runs, schema.planned_cases, schema.attempts
-        query = sa.select(run).order_by(run.c.started_at.desc(), run.c.run_id.desc()).limit(limit)
         with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
-            ids = [row.run_id for row in rows]
-            last = _grouped(connection, schema.run_events, ids, lambda r: r.kind, order=schema.run_events.c.event_id)
-            tags = _grouped(connection, schema.run_tags, ids, lambda r: r.tag, order=schema.run_tags.c.tag)
-            plans = _grouped(connection, plan, ids, lambda r: r.plan, order=plan.c.position)
-            counts = connection.execute(
-                sa.select(attempt.c.run_id, sa.func.count(), sa.func.count(schema.failures.c.attempt_id))
-                .select_from(attempt.outerjoin(schema.failures))
-                .where(attempt.c.run_id.in_(ids))
-                .group_by(attempt.c.run_id)
-            ).all()
-        attempts = {run_id: (total - failed, failed) for run_id, total, failed in counts}
-        return [
-            RunSummary(
-                run_id=row.run_id,
-                suite=row.suite,
-                started_at=row.started_at,
-                status=next((kind for kind in reversed(last[row.run_id]) if kind != "resumed"), "open")
-                if last[row.run_id][-1:] != ["resumed"]
-                else "open",
-                planned=sum(one["processes"] for one in plans[row.run_id]),
-                measured=attempts.get(row.run_id, (0, 0))[0],
-                failed=attempts.get(row.run_id, (0, 0))[1],
-                tags=tuple(tags[row.run_id]),
-                models=tuple(dict.fromkeys(one["model"] for one in plans[row.run_id])),
-                git_commit=row.git_commit,
-                environment_id=row.environment_id,
-            )
-            for row in rows
-        ]
+            return run_summaries(connection, limit)
 
     def resolve_run(self, reference: str) -> str:
         """The id of the run that a person means: `latest`, an id or its unique beginning, or a tag (its newest run).
@@ -235,7 +182,7 @@ class Store:
             UsageError: there is no such run.
         """
         with self.engine.connect() as connection:
-            run = self._run(connection, run_id)
+            run = read_run(connection, run_id)
             events = connection.execute(
                 sa.select(schema.run_events)
                 .where(schema.run_events.c.run_id == run_id)
@@ -244,7 +191,7 @@ class Store:
             tags = connection.execute(
                 sa.select(schema.run_tags.c.tag).where(schema.run_tags.c.run_id == run_id).order_by(schema.run_tags.c.tag)
             ).scalars()
-            measurements, failures = self._attempts(connection, schema.attempts.c.run_id == run_id)
+            measurements, failures = read_attempts(connection, schema.attempts.c.run_id == run_id)
             scored = (
                 sa.select(schema.scores)
                 .join_from(schema.scores, schema.requests)
@@ -270,7 +217,7 @@ class Store:
             .limit(limit)
         )
         with self.engine.connect() as connection:
-            return self._attempts(connection, schema.attempts.c.attempt_id.in_(newest))
+            return read_attempts(connection, schema.attempts.c.attempt_id.in_(newest))
 
     def planned_cases(self) -> list[PlannedCase]:
         """Every case that any run planned, once each, under its newest plan."""
@@ -337,82 +284,6 @@ class Store:
             ],
         )
 
-    def _run(self, connection: sa.Connection, run_id: str) -> Run:
-        row = connection.execute(
-            sa.select(schema.runs, schema.environments.c.facts.label("environment"))
-            .join(schema.environments)
-            .where(schema.runs.c.run_id == run_id)
-        ).one_or_none()
-        if row is None:
-            raise UsageError(f"No run {run_id!r} in this store: `bench show` lists what is there.")
-        plans = connection.execute(
-            sa.select(schema.planned_cases.c.plan, schema.cases.c.facts)
-            .join(schema.cases)
-            .where(schema.planned_cases.c.run_id == run_id)
-            .order_by(schema.planned_cases.c.position)
-        ).all()
-        fields = {key: value for key, value in row._mapping.items() if key not in ("environment_id", "environment")}
-        return Run(
-            **fields,
-            environment=Environment(facts=row.environment),
-            planned=tuple(PlannedCase(case=Case(**plan.facts), **plan.plan) for plan in plans),
-        )
-
-    def _attempts(self, connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> tuple[list[Measurement], list[Failure]]:
-        attempt, request = schema.attempts, schema.requests
-        ids = sa.select(attempt.c.attempt_id).where(chosen)
-        of_requests = sa.select(request.c.request_id).where(request.c.attempt_id.in_(ids))
-
-        values = _grouped_values(connection, schema.attempt_values, "attempt_id", ids)
-        request_values = _grouped_values(connection, schema.request_values, "request_id", of_requests)
-        contents = {
-            row.request_id: row
-            for row in connection.execute(sa.select(schema.contents).where(schema.contents.c.request_id.in_(of_requests)))
-        }
-        requests: dict[str, list[Request]] = defaultdict(list)
-        query = sa.select(request).where(request.c.attempt_id.in_(ids)).order_by(request.c.attempt_id, request.c.index)
-        for row in connection.execute(query):
-            fields = {key: value for key, value in row._mapping.items() if key != "attempt_id"}
-            if content := contents.get(row.request_id):
-                fields |= {"content_policy": content.policy, "prompt": content.prompt, "output": content.output}
-            requests[row.attempt_id].append(Request(**fields, values=request_values[row.request_id]))
-        series = self._series(connection, ids)
-
-        failures = {
-            row.attempt_id: row
-            for row in connection.execute(sa.select(schema.failures).where(schema.failures.c.attempt_id.in_(ids)))
-        }
-        measured, failed = [], []
-        for row in connection.execute(sa.select(attempt).where(chosen).order_by(attempt.c.started_at, attempt.c.attempt_id)):
-            fields = {key: row._mapping[key] for key in ("attempt_id", "run_id", "case_id", "process", "started_at")}
-            fields["requests"] = tuple(requests[row.attempt_id])
-            if failure := failures.get(row.attempt_id):
-                failed.append(Failure(**fields, **{k: v for k, v in failure._mapping.items() if k != "attempt_id"}))
-            else:
-                measured.append(
-                    Measurement(
-                        **fields,
-                        timing=row.timing,
-                        warnings=row.warnings,
-                        values=values[row.attempt_id],
-                        series=tuple(series[row.attempt_id]),
-                    )
-                )
-        return measured, failed
-
-    def _series(self, connection: sa.Connection, ids: sa.Select[Any]) -> dict[str, list[Series]]:
-        series, samples = schema.series, schema.samples
-        points: dict[int, list[tuple[float, float]]] = defaultdict(list)
-        of_series = sa.select(series.c.series_id).where(series.c.attempt_id.in_(ids))
-        query = sa.select(samples).where(samples.c.series_id.in_(of_series)).order_by(samples.c.series_id, samples.c.time_s)
-        for row in connection.execute(query):
-            points[row.series_id].append((row.time_s, row.value))
-        found: dict[str, list[Series]] = defaultdict(list)
-        for row in connection.execute(sa.select(series).where(series.c.attempt_id.in_(ids)).order_by(series.c.series_id)):
-            times, values = zip(*points[row.series_id], strict=True) if points[row.series_id] else ((), ())
-            found[row.attempt_id].append(Series(name=row.name, unit=row.unit, times_s=times, values=values))
-        return found
-
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
@@ -433,19 +304,3 @@ def _value_rows(key: str, owner: str, values: dict[str, float]) -> list[dict[str
 
 def _equal(table: sa.Table, row: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
     return [table.c[name] == value for name, value in row.items()]
-
-
-def _grouped(
-    connection: sa.Connection, table: sa.Table, run_ids: Sequence[str], pick: Callable[[Any], R], order: sa.Column[Any]
-) -> dict[str, list[R]]:
-    found: dict[str, list[R]] = defaultdict(list)
-    for row in connection.execute(sa.select(table).where(table.c.run_id.in_(run_ids)).order_by(order)):
-        found[row.run_id].append(pick(row))
-    return found
-
-
-def _grouped_values(connection: sa.Connection, table: sa.Table, key: str, ids: sa.Select[Any]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in connection.execute(sa.select(table).where(table.c[key].in_(ids)).order_by(*table.primary_key.columns)):
-        found[row._mapping[key]][row.metric] = row.value
-    return found

@@ -1,6 +1,8 @@
 """The dashboard: its frames hold the store's numbers, its pages show them, and the command serves it and leaves nothing behind."""
 
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -249,6 +251,41 @@ def test_missing_store_is_a_sentence(show: Any, tmp_path: Path, page: str) -> No
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.slow
+def test_store_of_another_version_is_a_sentence(show: Any, tmp_path: Path) -> None:
+    path = make_store(tmp_path / "s.db", make_report())
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "upgrade gemmeter" in show(path).error[0].value
+
+
+@pytest.mark.slow
+def test_memory_of_another_case_is_a_link(show: Any, tmp_path: Path) -> None:
+    report = make_report()
+    app = show(make_store(tmp_path / "s.db", report), "run")
+    other = report.run.planned[1].case.case_id
+    app.selectbox(key="chosen_case").select(other).run()
+    assert not app.exception
+    assert app.query_params == {"run": FIRST, "case": other}
+    assert app.selectbox(key="chosen_case").value == other
+
+
+@pytest.mark.slow
+def test_many_answers_come_in_pages(show: Any, tmp_path: Path) -> None:
+    report = make_report()
+    judged = report.measurements[-1]
+    request = judged.requests[0]
+    many = [request.model_copy(update={"request_id": f"r{n}", "index": n, "output": f"answer {n}"}) for n in range(25)]
+    unseen = many[24].model_copy(update={"content_policy": "hash", "prompt": "4f2a", "output": None})
+    judged = judged.model_copy(update={"requests": (*many[:24], unseen)})
+    app = show(make_store(tmp_path / "s.db", report.model_copy(update={"measurements": (judged,), "scores": ()})), "run")
+    assert [one.value for one in app.code if one.value.startswith("answer")] == [f"answer {n}" for n in range(20)]
+    app.number_input[0].set_value(2).run()
+    assert not app.exception
+    assert [one.value for one in app.code if one.value.startswith("answer")] == [f"answer {n}" for n in range(20, 24)]
+    assert "not kept (policy: hash)" in [one.value for one in app.text]
+
+
 # ---- the command
 
 
@@ -287,8 +324,6 @@ def test_the_child_gets_an_absolute_store_and_passwords_stay_off_its_command_lin
 
 
 def test_a_taken_port_is_refused_and_another_one_found(tmp_path: Path) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from fake_hub import Repository, fake_hub
 from tiny_gemma import gguf_header, make_tiny_gguf
@@ -64,6 +65,7 @@ def test_local_folder(tmp_path: Path, tiny_gemma: Path) -> None:
         ("models/gemma/none", "models/gemma/none: no such file or folder"),
         ("../none", "no such file or folder"),
         ("~/no-such-folder-here", "no such file or folder"),
+        ("~no-such-user/model", "no such file or folder"),
         ("a b/c", "no such file or folder"),
         ("", "there is no model ''"),
     ],
@@ -115,6 +117,25 @@ def test_cached_weights(tmp_path: Path) -> None:
     whole.write_bytes(b"12345")
     (tmp_path / "converted" / "abd.partial-1").mkdir()
     assert cached_weights(tmp_path) == [("m.gguf", whole, 5), ("m.gguf", target, 2)]
+
+
+def test_killed_and_interrupted_conversions(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_header())
+    model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
+
+    def kill(_step: str, _done: float | None) -> None:
+        for child in psutil.Process().children():
+            child.kill()
+
+    def interrupt(_step: str, _done: float | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(WeightsError, match=r"converting m\.gguf was ended by signal 9 \(9: memory ran out\): end other programs"):
+        prepare(model, kill, cache=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(model, interrupt, cache=tmp_path)
+    assert psutil.Process().children() == []
+    assert cached_weights(tmp_path) == []
 
 
 @pytest.mark.slow

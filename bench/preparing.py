@@ -1,6 +1,7 @@
 """The words of preparing weights, which downloading and converting share: how progress is told, and what can go wrong."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from results.errors import GemmeterError
 from results.records import FailureKind
@@ -32,9 +33,8 @@ class UnsupportedWeightsError(WeightsError):
     kind: FailureKind = "unsupported"
 
 
-def unwritable(error: OSError) -> WeightsError:
+def unwritable(cache: Path, error: OSError) -> WeightsError:
     """The error for a cache that is full or may not be written."""
-    where = f" {error.filename}" if error.filename else ""
     return WeightsError(
-        f"the cache cannot be written:{where} {error.strerror or error}; free some space, or set BENCH_CACHE to another folder"
+        f"the cache {cache} cannot be written ({error.strerror or error}): free some space there, or set BENCH_CACHE to another folder"
     )

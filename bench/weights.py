@@ -126,7 +126,7 @@ def prepare(model: ResolvedModel, progress: Progress, *, cache: Path | None = No
             source = local.path
         return _converted(source, target, progress)
     except OSError as error:
-        raise unwritable(error) from error
+        raise unwritable(cache, error) from error
 
 
 def _converted(source: Path, target: Path, progress: Progress) -> Path:

@@ -98,7 +98,9 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf_header())
     (tmp_path / "file").touch()
     model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path / "file")
-    with pytest.raises(WeightsError, match=r"the cache cannot be written: .*set BENCH_CACHE"):
+    with pytest.raises(
+        WeightsError, match=r"the cache .*/file cannot be written \(\w.*\): free some space there, or set BENCH_CACHE"
+    ):
         prepare(model, quiet, cache=tmp_path / "file")
 
 

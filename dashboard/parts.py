@@ -14,7 +14,7 @@ import streamlit as st
 from dashboard import source
 from results.errors import UsageError
 from results.format import moment, plain
-from results.store import RunSummary
+from results.reading import RunSummary
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -12,9 +12,9 @@ from results.caveats import sentence
 from results.export_table import environment_of, heading
 from results.format import moment, plain, quantity
 from results.metrics import METRICS, request_values
+from results.reading import RunSummary
 from results.records import Measurement, PlannedCase, Report, Request
 from results.stats import Estimate
-from results.store import RunSummary
 from results.summary import HEADLINE, CaseRow
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")

@@ -9,8 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from results.database import DEFAULT_URL, parse_url, sqlite_path
 from results.errors import StoreError
+from results.reading import RunSummary
 from results.records import Report
-from results.store import RunSummary, Store
+from results.store import Store
 
 
 def summaries() -> list[RunSummary]:

@@ -86,18 +86,14 @@ def streamlit_command(app: Path, host: str, port: int, *, headless: bool) -> lis
 
 
 def environment(store_url: str, host: str, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The child's environment: the store (a URL may hold a password, which a command line would show to other users), and
-    options that older Streamlit versions do not know as flags."""
+    """The child's environment: the store, and options that older Streamlit versions do not know as flags."""
     from results.database import parse_url, sqlite_path
 
-    url = parse_url(store_url)
-    path = sqlite_path(url)
-    if path is not None:
-        url = url.set(database=str(path.absolute()))
+    path = sqlite_path(parse_url(store_url))
     defaults = {"STREAMLIT_SERVER_SHOW_EMAIL_PROMPT": "false"}
     if is_loopback(host):  # a foreign page whose name is made to point at this machine must not read the store
         defaults["STREAMLIT_SERVER_ALLOWED_HOSTS"] = f"localhost {host}"
-    return defaults | dict(inherited) | {"BENCH_STORE": url.render_as_string(hide_password=False)}
+    return defaults | dict(inherited) | {"BENCH_STORE": str(path.absolute()) if path else store_url}
 
 
 def run_child(command: Sequence[str], env: dict[str, str], grace_s: float = 5.0) -> int:

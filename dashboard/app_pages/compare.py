@@ -9,8 +9,8 @@ from results import figures
 from results.compare import Comparison, compare, compare_environments
 from results.errors import NotComparableError
 from results.gate import verdict_of
+from results.reading import RunSummary
 from results.records import HARD_FACTS
-from results.store import RunSummary
 
 
 def page() -> None:

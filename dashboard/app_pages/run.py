@@ -25,8 +25,8 @@ from results import figures
 from results.export_table import METHOD, failure_label
 from results.format import moment, plain
 from results.metrics import METRICS
+from results.reading import RunSummary
 from results.records import Report
-from results.store import RunSummary
 from results.summary import CaseRow, summarize
 
 ANSWERS_PER_PAGE = 20

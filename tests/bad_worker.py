@@ -87,7 +87,7 @@ if MODE == "environment":
     print(" ".join(sorted(os.environ)), file=sys.stderr)
 send("phase", phase="load", done=0, total=1)
 ask("loaded", values={"load_s": 1.5})
-for number, case in enumerate(job["cases"]):
+for number, _ in enumerate(job["cases"]):
     ask("case_started", case_id=os.environ["TEST_CASE_IDS"].split()[number], origin=time.perf_counter())
     send("phase", phase="measure", done=0, total=1)
     if not (number == 1 and MODE == "no requests"):

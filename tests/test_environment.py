@@ -47,7 +47,18 @@ def test_git_state_of_a_checkout_and_outside(tmp_path: Path, monkeypatch: pytest
 
 def test_the_doctor_names_every_topic_and_a_remedy_for_what_is_missing(tmp_path: Path) -> None:
     findings = examine(str(tmp_path / "none.db"), sleep=lambda _: None)
-    assert {one.topic for one in findings} >= {"python", "cpu", "memory", "gpu", "load", "engine", "dashboard", "weights", "sqlite", "store"}
+    assert {one.topic for one in findings} >= {
+        "python",
+        "cpu",
+        "memory",
+        "gpu",
+        "load",
+        "engine",
+        "dashboard",
+        "weights",
+        "sqlite",
+        "store",
+    }
     assert all(one.remedy for one in findings if one.state != "ok")
     assert not (tmp_path / "none.db").exists()
     json.dumps([one.__dict__ for one in findings])

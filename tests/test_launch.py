@@ -83,6 +83,7 @@ def test_stderr_is_kept_without_its_escapes(monkeypatch: pytest.MonkeyPatch) -> 
     assert failure_of(run("exit 3", monkeypatch)).stderr_tail == "the engine's last words"
 
 
+@pytest.mark.slow
 def test_a_hung_case_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.monotonic()
     failure = failure_of(run("hang", monkeypatch, timeout_s=1.5))
@@ -91,6 +92,7 @@ def test_a_hung_case_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "kind"), [("dies at load", "crash"), ("hangs at load", "timeout")])
 def test_a_failed_load_fails_every_case(mode: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = run(mode, monkeypatch, timeout_s=1.5)
@@ -120,6 +122,7 @@ def test_the_kernels_kill_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) 
     assert "kernel" in failure.message
 
 
+@pytest.mark.slow
 def test_grandchildren_in_their_own_session_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = failure_of(run("grandchild", monkeypatch, timeout_s=1.5))
     pid = int(failure.stderr_tail.split()[-1])

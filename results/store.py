@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from results import database, schema
 from results.errors import StoreError, UsageError
-from results.reading import RunSummary as RunSummary
-from results.reading import read_attempts, read_run, run_summaries
+from results.reading import RunSummary, read_attempts, read_run, run_summaries
 from results.records import (
     Case,
     Failure,

@@ -72,5 +72,7 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
 
 
 def test_judging_and_launching_need_no_torch() -> None:
-    modules = "results.compare, results.gate, results.export, results.alerts, bench.tables, bench.suite, bench.launch, bench.weights"
+    modules = (
+        "results.compare, results.gate, results.export, results.alerts, bench.tables, bench.suite, bench.launch, bench.weights"
+    )
     assert not loaded_by(f"import {modules}") & {"torch", "transformers", "streamlit"}

@@ -22,6 +22,7 @@ from results.errors import GemmeterError, UsageError
 from results.records import Report
 from results.store import Store
 from results.summary import summarize
+from results.verdict_words import gaps
 
 FIRST, SECOND = "20260301-120000-aaaa", "20260302-120000-bbbb"
 APP = Path(queries.__file__).with_name("app.py")
@@ -103,7 +104,7 @@ def test_comparison_frames() -> None:
     ratios = comparisons.ratios_frame(comparison, names).set_index(["case", "metric"])
     assert ratios.loc[("fp32 pp32 tg16", "ttft_s"), ["band_low", "band_high"]].to_list() == pytest.approx([1 / 1.05, 1.05])
     assert ratios.loc[("fp32 quality", "quality"), ["band_low", "band_high"]].to_list() == pytest.approx([1 - 0.01 / 0.8, 1 + 0.01 / 0.8])  # fmt: skip
-    assert comparisons.gaps_list(comparison) == []
+    assert gaps(comparison) == []
 
 
 # ---- pages

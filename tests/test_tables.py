@@ -12,8 +12,8 @@ from terminal import same_as_golden
 from bench.comparison_table import comparison_table
 from bench.tables import cases_table, runs_table
 from results.compare import compare
+from results.reading import RunSummary
 from results.records import Report, RowWarning
-from results.store import RunSummary
 from results.summary import summarize
 
 HOSTILE = "[red]boom[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eevil :smile:"
@@ -180,7 +180,7 @@ def test_a_comparison_says_what_one_side_lacks_once() -> None:
     crashed = make_failure("x", case, run_id="b", kind="oom", message="Out of memory: choose a smaller model.")
     lost = make_report(run_id="b").model_copy(update={"measurements": rest, "failures": (crashed,)})
     text = drawn(comparison_table(compare(whole, lost)), 200)
-    assert "Failed on B only: gemma-3-270m transformers fp32 cpu pp32 tg16 from q4_k_m: oom: Out of memory" in text
+    assert "Failed on B only: gemma-3-270m transformers fp32 cpu pp32 tg16: oom: Out of memory" in text
     assert "Only in A" not in text
     assert "Not reached" not in text
     assert text.rstrip().splitlines()[-1].startswith("Regression: ")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import parts, source
-from dashboard.comparisons import differences_frame, gaps_list, ratios_frame, rows_frame, warnings_list
+from dashboard.comparisons import differences_frame, ratios_frame, rows_frame, warnings_list
 from dashboard.queries import case_names
 from results import figures
 from results.compare import Comparison, compare, compare_environments
@@ -11,6 +11,7 @@ from results.errors import NotComparableError
 from results.gate import verdict_of
 from results.reading import RunSummary
 from results.records import HARD_FACTS
+from results.verdict_words import gaps
 
 
 def page() -> None:
@@ -56,8 +57,8 @@ def show(comparison: Comparison) -> None:
     names = case_names((*comparison.a_run.planned, *comparison.b_run.planned))
     st.header("Verdict")
     st.metric("B against A", verdict_of(comparison).replace("_", " "), width="content")
-    if gaps := gaps_list(comparison):
-        st.text("\n".join(gaps))
+    if missing := gaps(comparison):
+        st.text("\n".join(missing))
     parts.table(rows_frame(comparison, names))
     st.caption("Change: B against A with its 95 % interval. Detectable: the smallest change seen with 80 % power.")
     ratios = ratios_frame(comparison, names)

@@ -1,5 +1,7 @@
 """A run from its plan to its end: prepare the weights, launch the workers in order, store every result as it comes."""
 
+import contextlib
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from filelock import FileLock, Timeout
+
+from bench.cache import cache_folder
+from bench.contents import keeper
+from bench.launch import Outside, launch
+from bench.plan import Plan
+from bench.preparing import unwritable
 from bench.schedule import DECIDED, Batch
 from bench.weights import Progress, ResolvedModel
 from bench.worker import Job
-from bench.workloads import Prompts
-from results.errors import GemmeterError
-from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, Score
+from bench.workloads import Prompts, load_prompts
+from results.errors import GemmeterError, UsageError
+from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, RunEvent, Score
 from results.scorers import score_request
 from results.store import Store
 
@@ -134,3 +143,53 @@ class Sweep:
             for request in requests
             for score in score_request(scorer, request, prompts.reference(request.prompt_index))
         ]
+
+
+def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener) -> None:
+    """Measure what a plan leaves to do and store how it ended. Interruption by signal ends it like any other ending.
+
+    Raises:
+        UsageError: another process is measuring this run.
+    """
+    run, cache = plan.run, cache_folder()
+    sweep = Sweep(
+        run=run,
+        models=plan.expansion.models,
+        prompts=plan.expansion.prompts,
+        warmup=load_prompts("warmup"),
+        content=Content(plan.suite.content, keeper(plan.suite.content, cache / "content-key")),
+        store=store,
+        prepare=prepare,
+        launch=lambda job, run_id, listen: launch(job, run_id, listen, Outside()),
+        listener=listener,
+    )
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    ending, detail = "failed", "internal error"
+    with _only_one(run.run_id, cache):
+        if plan.resumed:
+            store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind="resumed"))
+        try:
+            sweep.go(plan.batches)
+            ending, detail = "finished", ""
+        except KeyboardInterrupt:
+            ending, detail = "interrupted", ""
+        finally:
+            store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind=ending, detail=detail))
+
+
+@contextlib.contextmanager
+def _only_one(run_id: str, cache: Path) -> Iterator[None]:
+    """Hold a run, so that no other process resumes it meanwhile; the hold ends with this process, however it ends."""
+    folder = cache / "runs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{run_id}.lock").acquire(timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"Run {run_id} is still going on in another process: wait for it, or end that first.") from None
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with contextlib.suppress(OSError):
+        (folder / f"{run_id}.lock").unlink()

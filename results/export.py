@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from results.errors import GemmeterError, UsageError
 from results.export_csv import tidy_csv
@@ -14,8 +15,22 @@ from results.export_md import markdown
 from results.records import Report
 from results.tutorial_json import tutorial_json
 
+
+def portable(report: Report) -> Report:
+    """The report without this machine's paths: in the suite's source, which only resuming needs, they become their last part."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [named(inner) for inner in value]
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return report.model_copy(update={"run": report.run.model_copy(update={"suite_source": named(report.run.suite_source)})})
+
+
 FORMATS: dict[str, Callable[[Report], str]] = {
-    "json": lambda report: report.to_json(indent=2) + "\n",
+    "json": lambda report: portable(report).to_json(indent=2) + "\n",
     "csv": tidy_csv,
     "md": markdown,
     "tutorial-json": tutorial_json,

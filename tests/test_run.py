@@ -39,7 +39,7 @@ def folder(tmp_path: Path, tiny_gemma: Path) -> Path:
 
 
 def bench(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "BENCH_CACHE": str(folder / "cache"), "COLUMNS": "120", **environment}
+    env = {**os.environ, "BENCH_CACHE": str(folder / "cache"), "COLUMNS": "200", **environment}
     return subprocess.run([*BENCH, *arguments], cwd=folder, capture_output=True, text=True, env=env, timeout=120)
 
 

@@ -1,6 +1,7 @@
 """`bench run`: expand a suite, measure it, store every result, print the table."""
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,8 +9,11 @@ import click
 from bench.commands.options import json_option, store_option
 
 if TYPE_CHECKING:
-    from bench.suite import Expansion, Suite
-    from results.records import Report, Run
+    from pathlib import Path
+
+    from bench.plan import Plan
+    from bench.weights import Progress, ResolvedModel
+    from results.records import Report
     from results.store import Store
 
 KINDS = (
@@ -37,9 +41,8 @@ def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 @click.option("--quiet", is_flag=True, help="No progress on the terminal.")
 @store_option
 @json_option
-@click.pass_context
 def run(
-    context: click.Context, suite: str | None, dry_run: bool, settings: tuple[str, ...], tags: tuple[str, ...], resume: str | None,
+    suite: str | None, dry_run: bool, settings: tuple[str, ...], tags: tuple[str, ...], resume: str | None,
     retry_failed: bool, allowed: tuple[str, ...], seed: int | None, quiet: bool, store_url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure SUITE: a built-in name (see `bench list`) or the path of a YAML file."""
@@ -51,165 +54,82 @@ def run(
     if resume and (settings or dry_run):
         raise UsageError("--resume goes on with the run as it was planned: leave --set and --dry-run out.")
     check_tags(tags)
-    silent = quiet or as_json or not sys.stderr.isatty()
+    ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json)
     if resume:
-        return _resume(resume, store_url, tags, retry_failed=retry_failed, allowed=allowed, silent=silent, as_json=as_json)
-    return _start(str(suite), store_url, settings, tags, allowed, seed, dry_run=dry_run, silent=silent, as_json=as_json)
+        return _resume(resume, store_url, tags, ending, retry_failed=retry_failed)
+    if dry_run:
+        _show_plan(str(suite), settings, as_json=as_json)
+        return 0
+    return _start(str(suite), store_url, settings, tags, seed, ending)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the end of a run is told."""
+
+    store_url: str
+    allowed: tuple[str, ...]
+    silent: bool
+    """No progress on the way."""
+    as_json: bool
 
 
 def _start(
-    reference: str, store_url: str, settings: tuple[str, ...], tags: tuple[str, ...], allowed: tuple[str, ...], seed: int | None, *,
-    dry_run: bool, silent: bool, as_json: bool,
+    reference: str, store_url: str, settings: tuple[str, ...], tags: tuple[str, ...], seed: int | None, ending: Ending
 ) -> int:  # fmt: skip
-    import secrets
-    from datetime import UTC, datetime
-
-    from bench.environment import environment, git_state
-    from bench.schedule import rounds
-    from bench.suite import anchor, find_suite, load_suite, suite_hash
-    from results.records import Run
+    from bench.plan import new_plan
     from results.store import Store
 
-    path = find_suite(reference)
-    given = load_suite(path, parse_settings(settings))
-    suite = anchor(given, path.parent)
-    expansion = _expand(suite)
-    if dry_run:
-        _show_plan(suite, expansion, as_json=as_json)
-        return 0
-    commit, dirty = git_state()
-    started = datetime.now(UTC)
-    one = Run(
-        run_id=f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-        suite=suite.name,
-        suite_hash=suite_hash(given),
-        suite_source=suite.source(),
-        planned=expansion.planned,
-        seed=secrets.randbits(31) if seed is None else seed,
-        environment=environment({planned.case.engine for planned in expansion.planned}),
-        command=("bench", "run", reference, *(f"--set={setting}" for setting in settings)),
-        git_commit=commit,
-        git_dirty=dirty,
-        started_at=started,
-    )
+    command = ("bench", "run", reference, *(f"--set={setting}" for setting in settings))
+    plan = new_plan(reference, parse_settings(settings), seed, command)
     with Store.writing(store_url) as store:
-        store.add_run(one)
-        store.tag(one.run_id, tags)
-        return _measure(
-            one, suite, expansion, rounds(one.planned, one.seed), store, store_url, allowed, silent=silent, as_json=as_json
-        )
+        store.add_run(plan.run)
+        store.tag(plan.run.run_id, tags)
+        return _measure(plan, store, ending)
 
 
-def _resume(
-    reference: str,
-    store_url: str,
-    tags: tuple[str, ...],
-    *,
-    retry_failed: bool,
-    allowed: tuple[str, ...],
-    silent: bool,
-    as_json: bool,
-) -> int:
-    from datetime import UTC, datetime
-
-    from bench.schedule import pending, rounds
-    from bench.suite import Suite
-    from results.errors import NotComparableError, UsageError
-    from results.records import RunEvent
+def _resume(reference: str, store_url: str, tags: tuple[str, ...], ending: Ending, *, retry_failed: bool) -> int:
+    from bench.plan import rest_of
     from results.store import Store
-    from results.validation import validate
 
     with Store.reading(store_url) as store:
-        run_id = store.resolve_run(reference)
+        report = store.report(store.resolve_run(reference))
+    plan = rest_of(report, retry_failed=retry_failed)
     with Store.writing(store_url) as store:
-        report = store.report(run_id)
-        suite = validate(report.run.suite_source, Suite, f"the suite of run {run_id}")
-        expansion = _expand(suite)
-        if {one.case.case_id for one in expansion.planned} != {one.case.case_id for one in report.run.planned}:
-            raise NotComparableError(
-                f"Run {run_id} planned other cases than its suite means here now (weights, device or threads changed): start a new run."
-            )
-        _same_machine(report)
-        store.tag(run_id, tags)
-        left = pending(
-            rounds(report.run.planned, report.run.seed), report.measurements, report.failures, retry_failed=retry_failed
-        )
-        if not left and report.status == "finished":
-            raise UsageError(f"Run {run_id} is finished: nothing is left of it. `bench show {run_id}` shows it.")
-        store.add_event(RunEvent(run_id=run_id, at=datetime.now(UTC), kind="resumed"))
-        return _measure(report.run, suite, expansion, left, store, store_url, allowed, silent=silent, as_json=as_json)
+        store.tag(plan.run.run_id, tags)
+        return _measure(plan, store, ending)
 
 
-def _same_machine(report: "Report") -> None:
-    from bench.environment import environment
-    from results.errors import NotComparableError
-    from results.records import HARD_FACTS
-
-    here = environment({planned.case.engine for planned in report.run.planned}).facts
-    there = report.run.environment.facts
-    changed = sorted(key for key in HARD_FACTS if here.get(key) != there.get(key))
-    if changed:
-        raise NotComparableError(
-            f"Run {report.run.run_id} began on another machine ({', '.join(changed)} differ): start a new run here."
-        )
-
-
-def _measure(
-    one: "Run", suite: "Suite", expansion: "Expansion", batches: list[Any], store: "Store", store_url: str, allowed: tuple[str, ...], *,
-    silent: bool, as_json: bool,
-) -> int:  # fmt: skip
-    """Measure, say how it ended, print the table; the exit code."""
-    import signal
-    from datetime import UTC, datetime
-
-    from filelock import FileLock, Timeout
+def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
+    """Measure, print the table; the exit code."""
     from rich.console import Console
 
-    from bench.cache import cache_folder
-    from bench.contents import keeper
-    from bench.launch import Outside, launch
     from bench.progress import Bars, Quiet
-    from bench.sweep import Content, Sweep
-    from bench.weights import prepare
-    from bench.workloads import load_prompts
-    from results.errors import UsageError
-    from results.records import RunEvent
+    from bench.sweep import measure_plan
 
-    console = Console(stderr=True)
-    lock = FileLock(cache_folder() / "runs" / f"{one.run_id}.lock")
-    lock_folder = cache_folder() / "runs"
-    lock_folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"Run {one.run_id} is still going on in another process: wait for it, or end that first.") from None
-    total = sum(len(batch.cases) for batch in batches)
-    for number in (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ())):
-        signal.signal(number, signal.default_int_handler)
-    ending = RunEvent(run_id=one.run_id, at=datetime.now(UTC), kind="failed", detail="internal error")
-    try:
-        with Quiet() if silent else Bars(console, total) as listener:
-            Sweep(
-                run=one,
-                models=expansion.models,
-                prompts=expansion.prompts,
-                warmup=load_prompts("warmup"),
-                content=Content(suite.content, keeper(suite.content, cache_folder() / "content-key")),
-                store=store,
-                prepare=prepare,
-                launch=lambda job, run_id, listen: launch(job, run_id, listen, Outside()),
-                listener=listener,
-            ).go(batches)
-        ending = ending.model_copy(update={"kind": "finished", "detail": "", "at": datetime.now(UTC)})
-    except KeyboardInterrupt:
-        ending = ending.model_copy(update={"kind": "interrupted", "detail": "", "at": datetime.now(UTC)})
-    finally:
-        store.add_event(ending)
-        lock.release()
-    report = store.report(one.run_id)
-    code = exit_code(report, allowed)
-    _print(report, code, store_url=store_url, as_json=as_json)
+    total = sum(len(batch.cases) for batch in plan.batches)
+    with Quiet() if ending.silent else Bars(Console(stderr=True), total) as listener:
+        measure_plan(plan, store, _prepare, listener)
+    report = store.report(plan.run.run_id)
+    code = exit_code(report, ending.allowed)
+    _print(report, code, ending)
     return code
+
+
+def _prepare(model: "ResolvedModel", progress: "Progress") -> "Path":
+    """Prepare weights; the terms that they come under are shown before the first long step."""
+    from bench.weights import prepare, terms_notice
+
+    told = False
+
+    def tell(step: str, done: float | None) -> None:
+        nonlocal told
+        if not told and (notice := terms_notice(model)):
+            click.echo(notice, err=True)
+        told = True
+        progress(step, done)
+
+    return prepare(model, tell)
 
 
 def exit_code(report: "Report", allowed: tuple[str, ...] = ()) -> int:
@@ -240,19 +160,13 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _expand(suite: "Suite") -> "Expansion":
-    from bench.environment import this_machine
-    from bench.suite import expand
-    from bench.weights import resolve
-
-    return expand(suite, this_machine(), resolve)
-
-
-def _show_plan(suite: "Suite", expansion: "Expansion", *, as_json: bool) -> None:
+def _show_plan(reference: str, settings: tuple[str, ...], *, as_json: bool) -> None:
     import json
 
+    from bench.plan import preview
     from bench.tables import Column, console, table
 
+    suite, expansion, _ = preview(reference, parse_settings(settings))
     planned = expansion.planned
     if as_json:
         cases = [{"case_id": one.case.case_id, "label": one.label, **one.model_dump(mode="json")} for one in planned]
@@ -273,19 +187,19 @@ def _show_plan(suite: "Suite", expansion: "Expansion", *, as_json: bool) -> None
     screen.print(f"{len(planned)} cases in {loads} loads, {sum(one.processes for one in planned)} measurements.")
 
 
-def _print(report: "Report", code: int, *, store_url: str, as_json: bool) -> None:
+def _print(report: "Report", code: int, ending: Ending) -> None:
     import json
 
     from bench.tables import cases_table, console
     from results.summary import run_to_dict, summarize
 
-    if as_json:
+    if ending.as_json:
         click.echo(json.dumps(run_to_dict(report) | {"exit_code": code}))
         return
     run_id = report.run.run_id
     screen = console()
     screen.print(cases_table(summarize(report)))
-    screen.print(f"\nRun {run_id} {report.status}, stored in {store_url}.")
+    screen.print(f"\nRun {run_id} {report.status}, stored in {ending.store_url}.")
     if report.status != "finished":
         screen.print(f"Go on with: bench run --resume {run_id}")
     screen.print(f"Look closer: bench show {run_id}, bench export {run_id} --format html --output report.html, bench dashboard")

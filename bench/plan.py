@@ -1,0 +1,91 @@
+"""What a run will do: a suite, its overrides and this machine become a `Run` and the batches that are still to measure."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.environment import environment, git_state, this_machine
+from bench.schedule import Batch, pending, rounds
+from bench.suite import Expansion, Suite, anchor, expand, find_suite, load_suite, suite_hash
+from bench.weights import resolve
+from results.errors import NotComparableError, UsageError
+from results.records import HARD_FACTS, Environment, Report, Run
+from results.validation import validate
+
+
+@dataclass(frozen=True)
+class Plan:
+    run: Run
+    suite: Suite
+    expansion: Expansion
+    batches: list[Batch]
+    """What is still to measure, in its order."""
+    resumed: bool = False
+
+
+def preview(reference: str, overrides: dict[str, Any]) -> tuple[Suite, Expansion, str]:
+    """A suite by name or path, made independent of its folder, what it means here, and the hash of it as written.
+
+    Raises:
+        UsageError: there is no such suite, or something in it is wrong.
+    """
+    path = find_suite(reference)
+    given = load_suite(path, overrides)
+    suite = anchor(given, path.parent)
+    return suite, expand(suite, this_machine(), resolve), suite_hash(given)
+
+
+def new_plan(reference: str, overrides: dict[str, Any], seed: int | None, command: Iterable[str]) -> Plan:
+    """A new run of a suite.
+
+    Raises:
+        UsageError: as `preview`.
+    """
+    suite, expansion, digest = preview(reference, overrides)
+    commit, dirty = git_state()
+    started = datetime.now(UTC)
+    run = Run(
+        run_id=f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        suite=suite.name,
+        suite_hash=digest,
+        suite_source=suite.source(),
+        planned=expansion.planned,
+        seed=secrets.randbits(31) if seed is None else seed,
+        environment=_environment(expansion),
+        command=tuple(command),
+        git_commit=commit,
+        git_dirty=dirty,
+        started_at=started,
+    )
+    return Plan(run, suite, expansion, rounds(run.planned, run.seed))
+
+
+def rest_of(report: Report, *, retry_failed: bool) -> Plan:
+    """What is left of a run that was stopped.
+
+    Raises:
+        UsageError: nothing is left.
+        NotComparableError: the machine, the weights or the threads are no longer those that it began with.
+    """
+    run = report.run
+    suite = validate(run.suite_source, Suite, f"the suite of run {run.run_id}")
+    expansion = expand(suite, this_machine(), resolve)
+    here, there = _environment(expansion).facts, run.environment.facts
+    if changed := sorted(key for key in HARD_FACTS if here.get(key) != there.get(key)):
+        raise NotComparableError(
+            f"Run {run.run_id} began on another machine ({', '.join(changed)} differ): start a new run here."
+        )
+    if {one.case.case_id for one in expansion.planned} != {one.case.case_id for one in run.planned}:
+        raise NotComparableError(
+            f"The suite of run {run.run_id} means other cases here now (weights, device or threads changed): start a new run."
+        )
+    batches = pending(rounds(run.planned, run.seed), report.measurements, report.failures, retry_failed=retry_failed)
+    if not batches and report.status == "finished":
+        raise UsageError(f"Run {run.run_id} is finished: nothing is left of it. `bench show {run.run_id}` shows it.")
+    return Plan(run, suite, expansion, batches, resumed=True)
+
+
+def _environment(expansion: Expansion) -> Environment:
+    return environment({planned.case.engine for planned in expansion.planned})

@@ -122,7 +122,8 @@ class _Worker:
         self._process.wait()
 
     def measurements(self) -> Iterator[Measurement]:
-        self._send(self._job.model_dump_json())
+        job = self._job.model_dump_json()  # may fill the pipe of a worker that does not read: no deadline would hold here
+        threading.Thread(target=self._send, args=(job,), daemon=True, name="worker-job").start()
         deadline = time.monotonic() + self._job.cases[0].timeout_s
         while True:
             event = self._next(deadline)

@@ -26,7 +26,7 @@ def rounds(planned: Iterable[PlannedCase], seed: int) -> list[Batch]:
     """
     loads: dict[str, list[PlannedCase]] = defaultdict(list)
     for one in planned:
-        loads[one.case.config_id].append(one)
+        loads[one.case.case_id if one.isolated else one.case.config_id].append(one)
     order = random.Random(seed)  # noqa: S311 an order, not a secret
     batches = []
     for process in range(max((one.processes for cases in loads.values() for one in cases), default=0)):

@@ -77,6 +77,7 @@ class Suite(BaseModel):
     workload: Workload = Workload()
     quality: tuple[Literal[tuple(SCORERS)], ...] = ()  # type: ignore[valid-type]
     quality_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Longest answer of the quality pass.")
+    isolation: Literal["load", "case"] = Field("load", description="Whether cases of one load share a process, or none.")
     content: Literal["full", "hash", "none"] = Field("full", description="What is kept of prompts and outputs.")
 
     def source(self) -> dict[str, Any]:
@@ -273,7 +274,9 @@ def _planned(
         output_tokens=point["output_tokens"],
     )
     settings = {name: point[name] for name in SETTINGS}
-    return PlannedCase(case=case, model=model.name, base_model=model.base, tags=tags, **settings)
+    return PlannedCase(
+        case=case, model=model.name, base_model=model.base, tags=tags, isolated=suite.isolation == "case", **settings
+    )
 
 
 def _quality_passes(suite: Suite, speed: list[PlannedCase], prompts: Prompts) -> list[PlannedCase]:

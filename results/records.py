@@ -131,6 +131,8 @@ class PlannedCase(Record):
     warmup: int = 0
     timeout_s: FiniteFloat = 300.0
     scorers: tuple[str, ...] = ()
+    isolated: bool = False
+    """In a process of its own, instead of sharing the load with the other cases of its configuration."""
 
     @property
     def label(self) -> str:

@@ -123,6 +123,17 @@ def test_the_kernels_kill_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+def test_a_worker_that_never_reads_its_job_is_a_timeout() -> None:
+    prompts = Prompts(name="long", prompts=("x" * 2**20,))
+    planned = make_planned(CASES[0], timeout_s=1.0)
+    job = Job(folder=Path(), process=0, cases=(planned,), prompts={prompts.digest: prompts}, warmup=prompts)
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    (outcome,) = launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0))
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "timeout"
+
+
+@pytest.mark.slow
 def test_grandchildren_in_their_own_session_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = failure_of(run("grandchild", monkeypatch, timeout_s=1.5))
     pid = int(failure.stderr_tail.split()[-1])

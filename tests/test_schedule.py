@@ -53,3 +53,9 @@ def test_what_failed_is_left_out_unless_retried_or_interrupted() -> None:
     assert left("oom") == []
     assert left("interrupted") == [0, 1, 2]
     assert left("oom", retry=True) == [0, 1, 2]
+
+
+def test_isolated_cases_have_a_process_each() -> None:
+    batches = rounds([one.model_copy(update={"isolated": True}) for one in plan()], 3)
+    assert {len(batch.cases) for batch in batches} == {1}
+    assert len(batches) == sum(one.processes for one in plan())

@@ -8,16 +8,23 @@ from results.records import Failure, Measurement, PlannedCase
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 
 class Quiet:
-    """Says nothing: for pipes and `--json`."""
+    """Says nothing but notices: for pipes and `--json`."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def notice(self, text: str) -> None:
+        self._console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     def preparing(self, model: ResolvedModel, step: str, done: float | None) -> None:
         pass
@@ -29,36 +36,21 @@ class Quiet:
         pass
 
 
-class Bars:
-    """A bar for the sweep, and one for the long step in hand."""
+class Bars(Quiet):
+    """A bar for the sweep, and one for the step in hand."""
 
     def __init__(self, console: "Console", total: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-        )
+        super().__init__(console)
         self._total, self._settled = total, 0
-        self._sweep = self._progress.add_task("sweep", total=total, count=f"0/{total}")
-        self._step = self._progress.add_task("start", total=None, count="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        self._progress.refresh()
-        return self
+        self._bars: Progress | None = None
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._bars:
+            self._bars.stop()
 
     def preparing(self, model: ResolvedModel, step: str, done: float | None) -> None:
         count = "" if done is None else f"{done:.0%}"
-        self._show(f"{model.name}: {step}", None if done is None else 100 * done, 100, count)
+        self._show(f"{model.name}: {step}", None if done is None else 100 * done, 100, count, moving=True)
 
     def phase(self, planned: PlannedCase | None, phase: str, done: int, total: int) -> None:
         self._show(f"{planned.label}: {phase}" if planned else phase, done, max(total, done), f"{done}/{total}")
@@ -66,14 +58,41 @@ class Bars:
     def outcome(self, planned: PlannedCase, outcome: Measurement | Failure) -> None:
         self._settled += 1
         if isinstance(outcome, Failure):
-            self._progress.console.print(f"{planned.label}: {outcome.kind}: {plain(outcome.message)}", markup=False, style="red")
-        self._progress.update(self._sweep, completed=min(self._settled, self._total), count=f"{self._settled}/{self._total}")
-        self._progress.refresh()
+            self.notice(f"{planned.label}: {outcome.kind}: {outcome.message}")
+        if self._bars:
+            self._bars.update(self._sweep, completed=min(self._settled, self._total), count=f"{self._settled}/{self._total}")
+            self._bars.refresh()
 
-    def _show(self, text: str, done: float | None, total: float, count: str) -> None:
+    def _show(self, text: str, done: float | None, total: float, count: str, *, moving: bool = False) -> None:
+        """Show the step in hand; `moving` bars redraw themselves, which is only for times when nothing is measured."""
         from rich.markup import escape
 
-        self._progress.update(
-            self._step, description=escape(text), completed=done or 0, total=None if done is None else total, count=count
+        bars = self._begin(moving)
+        if escape(text) != bars.tasks[1].description:
+            bars.reset(self._step)
+        bars.update(self._step, description=escape(text), completed=done or 0, total=None if done is None else total, count=count)
+        bars.refresh()
+
+    def _begin(self, moving: bool) -> "Progress":
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        if self._bars and self._bars.live.auto_refresh == moving:
+            return self._bars
+        if self._bars:
+            self._bars.stop()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            auto_refresh=moving,
+            refresh_per_second=4,
+            transient=True,
         )
-        self._progress.refresh()
+        self._sweep = self._bars.add_task(
+            "sweep", total=self._total, completed=self._settled, count=f"{self._settled}/{self._total}"
+        )
+        self._step = self._bars.add_task("start", total=None, count="")
+        self._bars.start()
+        return self._bars

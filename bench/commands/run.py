@@ -9,6 +9,7 @@ import click
 from bench.commands.options import json_option, store_option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from bench.plan import Plan
@@ -102,21 +103,24 @@ def _resume(reference: str, store_url: str, tags: tuple[str, ...], ending: Endin
 
 def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
     """Measure, print the table; the exit code."""
+    from functools import partial
+
     from rich.console import Console
 
     from bench.progress import Bars, Quiet
     from bench.sweep import measure_plan
 
+    screen = Console(stderr=True)
     total = sum(len(batch.cases) for batch in plan.batches)
-    with Quiet() if ending.silent else Bars(Console(stderr=True), total) as listener:
-        measure_plan(plan, store, _prepare, listener)
+    with Quiet(screen) if ending.silent else Bars(screen, total) as listener:
+        measure_plan(plan, store, partial(_prepare, listener.notice), listener)
     report = store.report(plan.run.run_id)
     code = exit_code(report, ending.allowed)
     _print(report, code, ending)
     return code
 
 
-def _prepare(model: "ResolvedModel", progress: "Progress") -> "Path":
+def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress") -> "Path":
     """Prepare weights; the terms that they come under are shown before the first long step."""
     from bench.weights import prepare, terms_notice
 
@@ -124,8 +128,8 @@ def _prepare(model: "ResolvedModel", progress: "Progress") -> "Path":
 
     def tell(step: str, done: float | None) -> None:
         nonlocal told
-        if not told and (notice := terms_notice(model)):
-            click.echo(notice, err=True)
+        if not told and (terms := terms_notice(model)):
+            notice(terms)
         told = True
         progress(step, done)
 

@@ -13,6 +13,8 @@ from bench.workloads import Prompt, Prompts, quality_prompt, speed_prompt
 from results.records import PlannedCase, Request, RowWarning
 
 FIRST_CALL_TOKENS = 32
+WARMUP_TOKENS = 8
+"""A warm-up generates no more than this: what settles does so in the first steps, and long cases would pay for it most."""
 CALIBRATION_TOKENS = 256
 
 
@@ -43,7 +45,7 @@ def measure(
         prompt = speed_prompt(
             warmup, process * 1000 + number, case.prompt_tokens, case.prompt_format, session.encode, session.decode
         )
-        session.generate(prompt, case.output_tokens, case.stop, tools.clock)
+        session.generate(prompt, min(case.output_tokens, WARMUP_TOKENS), case.stop, tools.clock)
     started = tools.clock()
     number = 0
     while number < planned.iterations or tools.clock() - started < planned.min_seconds:

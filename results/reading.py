@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from results import schema
 from results.errors import UsageError
-from results.records import Case, Environment, Failure, Measurement, PlannedCase, Request, Run, Series
+from results.records import Case, Environment, Failure, Measurement, PlannedCase, Request, Run, Series, status_after
 
 R = TypeVar("R")
 
@@ -66,11 +66,6 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
         )
         for row in rows
     ]
-
-
-def status_after(events: Sequence[str]) -> str:
-    """How a run stands after these events: the last one, or `open` when it is running still or was killed."""
-    return events[-1] if events and events[-1] != "resumed" else "open"
 
 
 def read_run(connection: sa.Connection, run_id: str) -> Run:

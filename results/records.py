@@ -6,6 +6,7 @@ unknown is `None`. Times named `*_s` are `perf_counter` seconds since the start 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
@@ -307,4 +308,9 @@ class Report(Record):
     @property
     def status(self) -> str:
         """`finished`, `interrupted`, `failed`, or `open`: running still, or killed."""
-        return self.events[-1].kind if self.events and self.events[-1].kind != "resumed" else "open"
+        return status_after([event.kind for event in self.events])
+
+
+def status_after(events: Sequence[str]) -> str:
+    """How a run stands after events of these kinds: the last one, or `open` when it is running still or was killed."""
+    return events[-1] if events and events[-1] != "resumed" else "open"

@@ -31,7 +31,16 @@ def test_bars_show_the_sweep_and_the_step() -> None:
         bars.outcome(make_planned(), make_measurement("m"))
         bars.outcome(make_planned(), make_failure("f", message="It \x1b[31mcrashed[/red]."))
     text = said(console)
-    for words in ("gemma: converting", "25%", "Terms apply [here].", "tg16: measure", "1/3", "1/4", "2/4", "crash: It crashed[/red]."):
+    for words in (
+        "gemma: converting",
+        "25%",
+        "Terms apply [here].",
+        "tg16: measure",
+        "1/3",
+        "1/4",
+        "2/4",
+        "crash: It crashed[/red].",
+    ):
         assert words in text
 
 

@@ -1,0 +1,39 @@
+"""The scripts behind the claims run, and print their ratios."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def printed_by(*command: object) -> str:
+    done = subprocess.run([sys.executable, "-P", *map(str, command)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_hook_is_far_below_a_hundredth_of_a_step_of_any_real_model(tiny_gemma: Path) -> None:
+    """The tiny model's steps are some hundred times shorter than a real one's, so its share is the worst there is."""
+    text = printed_by(BENCHMARKS / "hook.py", tiny_gemma, "--pairs", 3, "--tokens", 8)
+    assert re.search(r"median \d\.\d{4}", text)
+    share = re.search(r": ([\d.]+)%$", text.strip())
+    assert share
+    assert float(share[1]) < 1
+
+
+@pytest.mark.slow
+def test_starting_imports_nothing_heavy() -> None:
+    text = printed_by(BENCHMARKS / "startup.py", "--pairs", 1)
+    assert "heavy modules imported: none" in text
+    assert re.search(r"ratio [\d.]+", text)
+
+
+def test_every_script_says_what_it_measures() -> None:
+    scripts = sorted(BENCHMARKS.glob("*.py"))
+    assert scripts
+    assert all(script.read_text().startswith('"""') and f"benchmarks/{script.name}" in script.read_text() for script in scripts)

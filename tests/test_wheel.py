@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 def run(*command: str | Path, cwd: Path, expect: int = 0) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "BENCH_STORE")}
-    environment["COLUMNS"] = "300"  # nothing wraps
+    environment |= {"COLUMNS": "300", "BENCH_CACHE": str(cwd / "cache")}  # nothing wraps, and no weights are ready
     done = subprocess.run([str(one) for one in command], cwd=cwd, capture_output=True, text=True, env=environment)
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -68,10 +68,10 @@ def nearest(name: str) -> list[str]:
 
 
 def unknown_model(name: str) -> UsageError:
-    """The error for a name that is no catalog name, path or hub id; it names the nearest real ones."""
-    if close := nearest(name):
-        return UsageError(f"there is no model {name!r}; the nearest are {', '.join(close)}")
+    """The error for a name that is no catalog name, path or hub id; it names the nearest catalog names."""
+    close = nearest(name)
+    there = f"the nearest there are {', '.join(close)}" if close else f"it has names such as {next(iter(catalog()))}"
     return UsageError(
-        f"there is no model {name!r}: use a catalog name such as {next(iter(catalog()))}, "
-        "a hub id such as google/gemma-3-1b-it, a folder or a .gguf file"
+        f"{name!r} is not in the catalog ({there}): "
+        "name any other model by its hub id, such as google/gemma-3-1b-it, or by the path of its folder or .gguf file"
     )

@@ -13,11 +13,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, Self
 
-from bench.preparing import Progress
+from bench.preparing import Progress, be_first_to_go
 
 MANIFEST = "manifest.json"
 
@@ -84,7 +84,9 @@ def _alone(target: Path, progress: Progress) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs only what is open for writing
     try:
         os.fsync(descriptor)
     finally:
@@ -104,7 +106,7 @@ def expand(source: Path, folder: Path, progress: Progress) -> None:
     logging.set_tqdm_hook(lambda _factory, args, kwargs: _CountingBar(progress, *args, **kwargs))
     # Alone in a folder: what lies beside the file (an adapter, another configuration) must not be loaded with it.
     with tempfile.TemporaryDirectory() as alone:
-        (Path(alone) / "model.gguf").symlink_to(source.resolve())
+        place(source.resolve(), Path(alone) / "model.gguf")
         progress("reading the tokenizer", None)
         AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf").save_pretrained(folder)
         progress("expanding the weights", None)
@@ -114,6 +116,21 @@ def expand(source: Path, folder: Path, progress: Progress) -> None:
         complete(model.config)
         progress("writing the weights", None)
         model.save_pretrained(folder)
+
+
+def place(
+    source: Path, target: Path, ways: Sequence[Callable[[Path, Path], Any]] = (os.symlink, os.link, shutil.copyfile)
+) -> None:
+    """Make a file appear at `target` by the first way that works: Windows lets few users make symbolic links.
+
+    Raises:
+        OSError: none of them works.
+    """
+    for way in ways[:-1]:
+        with contextlib.suppress(OSError):
+            way(source, target)
+            return
+    ways[-1](source, target)
 
 
 def complete(config: Any) -> None:
@@ -175,6 +192,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not mix with the lines
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     _end_with_parent()
+    be_first_to_go()
 
     def progress(step: str, done: float | None) -> None:
         lines.write(json.dumps({"step": step, "done": done}) + "\n")

@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Any, Self
+from typing import IO, Any, Self, get_args
+
+import psutil
 
 from bench.worker import Job
 from monitor.devices import free_memory_bytes, governor, memory_floor_bytes, oom_kills
@@ -27,8 +29,12 @@ from results.records import Failure, FailureKind, Measurement, PlannedCase, Requ
 
 WORKER = (sys.executable, "-P", "-m", "bench.worker")
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
+WAITS = ("phase", "loaded", "case_started", "request", "case_done")
+"""Events after which the worker waits until the parent has done its part: the parent sleeps while a request is timed."""
 LONGEST_LINE = 2**24
-CONTENTION = 0.05
+BACKLOG = 100
+CONTENTION_SHARE, CONTENTION_CPUS = 0.05, 0.25
+"""Others' CPU time that is worth a warning: of the whole machine, or in CPUs where that is less."""
 DIRTY = 0.03
 
 Listen = Callable[[PlannedCase | None, str, int, int], None]
@@ -80,11 +86,14 @@ class _Worker:
     def __init__(self, job: Job, run_id: str, listen: Listen, outside: Outside, stderr: IO[bytes]) -> None:
         self._job, self._run_id, self._listen, self._outside, self._stderr = job, run_id, listen, outside, stderr
         self._mark = uuid.uuid4().hex
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=BACKLOG)
+        self._commands: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._free_at_end: int | None = None
         self._phase, self._number = "start", 0
         self._in_case = self._ended = False
         self._requests: list[Request] = []
+        self._request_ids: set[str] = set()
+        self._progress = (0, 0)
         self._loaded: dict[str, float] | None = None
         self._loaded_rss: int | None = None
         self._started_at = outside.now()
@@ -103,6 +112,7 @@ class _Worker:
         self._sampler = Sampler(self._process.pid, self._starve, self._outside.floor_bytes, free_bytes=self._outside.free_bytes)
         self._sampler.__enter__()
         threading.Thread(target=self._read, daemon=True, name="worker-events").start()
+        threading.Thread(target=self._write, daemon=True, name="worker-commands").start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,17 +123,19 @@ class _Worker:
                     stream.close()
 
     def end(self) -> None:
-        """End the worker and all that it ever started."""
+        """End the worker and all that it ever started; asked again after an interruption, it begins again."""
         if self._ended:
             return
-        self._ended = True
         self._sampler.__exit__()
-        end_tree(self._process.pid, self._mark, self._sampler.seen)
-        self._process.wait()
+        root = self._process.pid if self._process.poll() is None else None
+        end_tree(root, self._mark, self._sampler.seen)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        self._ended = True
+        self._commands.put(None)
 
     def measurements(self) -> Iterator[Measurement]:
-        job = self._job.model_dump_json()  # may fill the pipe of a worker that does not read: no deadline would hold here
-        threading.Thread(target=self._send, args=(job,), daemon=True, name="worker-job").start()
+        self._commands.put(self._job.model_dump_json())
         deadline = time.monotonic() + self._job.cases[0].timeout_s
         while True:
             event = self._next(deadline)
@@ -131,8 +143,12 @@ class _Worker:
                 break
             try:
                 measurement = self._take(event)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 raise WorkerEnded("bad_output", f"The worker sent a wrong event ({type(error).__name__}): {_fault()}") from error
+            if event["event"] == "phase":
+                self._listen(self._current() if self._in_case else None, self._phase, *self._progress)
+            if event["event"] in WAITS:
+                self._commands.put("{}")
             if event["event"] in ("case_started", "loaded", "case_done") and self._number < len(self._job.cases):
                 deadline = time.monotonic() + self._job.cases[self._number].timeout_s
             if measurement:
@@ -165,15 +181,15 @@ class _Worker:
     def _take(self, event: dict[str, Any]) -> Measurement | None:
         name = event["event"]
         if name == "failed":
+            if event["kind"] not in get_args(FailureKind):
+                raise ValueError(f"unknown kind of failure {event['kind']!r}")
             raise WorkerEnded(event["kind"], plain(str(event["message"])))
         if name == "phase":
-            self._phase = str(event["phase"])
-            self._listen(self._current() if self._in_case else None, self._phase, int(event["done"]), int(event["total"]))
+            self._phase, self._progress = str(event["phase"]), (int(event["done"]), int(event["total"]))
         elif name == "loaded":
             self._loaded = {str(key): float(value) for key, value in event["values"].items()}
             self._sampler.begin()
             self._loaded_rss = self._sampler.end().start_rss_bytes
-            self._acknowledge()
         elif name == "case_started":
             if self._loaded is None or event["case_id"] != self._current().case.case_id:
                 raise ValueError("not the case that was asked for")
@@ -181,16 +197,18 @@ class _Worker:
             self._started_at, self._requests, self._in_case = self._outside.now(), [], True
             self._phase = "warmup"
             self._sampler.begin()
-            self._acknowledge()
         elif name == "request":
-            self._requests.append(Request.model_validate_json(json.dumps(event["request"])))
+            request = Request.model_validate_json(json.dumps(event["request"]))
+            if request.request_id in self._request_ids:
+                raise ValueError(f"request {request.request_id} twice")
+            self._request_ids.add(request.request_id)
+            self._requests.append(request)
         elif name == "case_done":
             if not self._in_case or not self._requests:
                 raise ValueError("a case without requests")
             measurement = self._measurement(event, self._sampler.end())
             self._number, self._in_case, self._phase = self._number + 1, False, "between cases"
             self._requests = []
-            self._acknowledge()
             return measurement
         elif name != "hello":
             raise ValueError(f"unknown event {name!r}")
@@ -233,24 +251,31 @@ class _Worker:
 
     # ---- pipes
 
-    def _send(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # a dead worker is noticed by the end of its events
-            if self._process.stdin:
+    def _write(self) -> None:
+        """In a thread of its own: a worker that does not read fills its pipe, and no deadline would hold a writer."""
+        with contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by the end of its events
+            while self._process.stdin and (line := self._commands.get()) is not None:
                 self._process.stdin.write(line.encode() + b"\n")
                 self._process.stdin.flush()
-
-    def _acknowledge(self) -> None:
-        self._send("{}")
 
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             while self._process.stdout and (line := self._process.stdout.readline(LONGEST_LINE)):
-                self._lines.put(line)
-        self._lines.put(None)
+                self._hand_over(line)
+        self._hand_over(None)
+
+    def _hand_over(self, line: bytes | None) -> None:
+        """Wait for a place, so that a worker which talks without end fills its pipe and not our memory."""
+        while not self._ended:
+            with contextlib.suppress(queue.Full):
+                self._lines.put(line, timeout=0.5)
+                return
 
     def _next(self, deadline: float) -> dict[str, Any] | None:
         """The next event; `None` at the end of the pipe."""
         try:
+            if time.monotonic() > deadline:  # a worker that never stops talking is late too
+                raise queue.Empty
             line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             what = "The case" if self._in_case else "The load"
@@ -302,11 +327,13 @@ class _Worker:
 def surroundings(planned: PlannedCase, usage: Usage, loaded_rss: int | None) -> list[RowWarning]:
     """Warnings about what else happened on the machine while a case ran."""
     found = []
-    if usage.others_cpu_share > CONTENTION:
-        found.append(RowWarning(kind="cpu_contention", facts={"share": round(usage.others_cpu_share, 4)}))
+    cpus = usage.others_cpu_share * (psutil.cpu_count() or 1)
+    if usage.others_cpu_share > CONTENTION_SHARE or cpus > CONTENTION_CPUS:
+        taken = {"share": round(usage.others_cpu_share, 4), "cpus": round(cpus, 2)}
+        found.append(RowWarning(kind="cpu_contention", facts={**taken}))
     if usage.throttled_periods:
         found.append(RowWarning(kind="cpu_throttled", facts={"periods": usage.throttled_periods}))
-    if usage.foreign_device_processes:
+    if usage.foreign_device_processes and planned.case.device != "cpu":
         found.append(RowWarning(kind="foreign_device_processes", facts={"processes": usage.foreign_device_processes}))
     if (setting := governor()) not in (None, "performance"):
         found.append(RowWarning(kind="governor", facts={"governor": setting}))

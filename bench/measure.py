@@ -40,19 +40,18 @@ def measure(
         phase: told (phase, requests done, requests at the least).
     """
     case = planned.case
+    mark = f"{process + 1}.{int(case.case_id[-4:], 16) % 1000}"
+    lengths = (case.prompt_tokens, case.prompt_format, session.encode, session.decode)
     for number in range(planned.warmup if case.purpose == "speed" else 0):
         phase("warmup", number, planned.warmup)
-        prompt = speed_prompt(
-            warmup, process * 1000 + number, case.prompt_tokens, case.prompt_format, session.encode, session.decode
-        )
+        prompt = speed_prompt(warmup, number, mark, *lengths)
         session.generate(prompt, min(case.output_tokens, WARMUP_TOKENS), case.stop, tools.clock)
     started = tools.clock()
     number = 0
     while number < planned.iterations or tools.clock() - started < planned.min_seconds:
         phase("measure" if case.purpose == "speed" else "quality", number, planned.iterations)
         if case.purpose == "speed":
-            serial = process * 10_000 + number
-            prompt = speed_prompt(prompts, serial, case.prompt_tokens, case.prompt_format, session.encode, session.decode)
+            prompt = speed_prompt(prompts, number, mark, *lengths)
         else:
             prompt = quality_prompt(prompts, number, case.prompt_format, session.encode)
         yield request(session, planned, prompt, number, origin, tools)
@@ -99,7 +98,7 @@ def record(
 def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock: Clock) -> float:
     """Seconds of the first request after the load: a prompt of 32 tokens and one new token, the same for every case."""
     length = FIRST_CALL_TOKENS if planned.case.prompt_format == "plain" else None
-    prompt = speed_prompt(warmup, 0, length, planned.case.prompt_format, session.encode, session.decode)
+    prompt = speed_prompt(warmup, 0, "0", length, planned.case.prompt_format, session.encode, session.decode)
     start = clock()
     session.generate(prompt, 1, "length", clock)
     return clock() - start

@@ -4,11 +4,13 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from bench.engines import PACKAGES
 from bench.environment import environment, git_state, this_machine
 from bench.schedule import Batch, pending, rounds
-from bench.suite import Expansion, Suite, anchor, expand, find_suite, load_suite, suite_hash
+from bench.suite import Expansion, Suite, absolute, anchor, expand, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
 from results.errors import NotComparableError, UsageError
 from results.records import HARD_FACTS, Environment, Report, Run
@@ -32,6 +34,8 @@ def preview(reference: str, overrides: dict[str, Any]) -> tuple[Suite, Expansion
         UsageError: there is no such suite, or something in it is wrong.
     """
     path = find_suite(reference)
+    if isinstance(model := overrides.get("model"), str):
+        overrides = overrides | {"model": absolute(model, Path.cwd())}
     given = load_suite(path, overrides)
     suite = anchor(given, path.parent)
     return suite, expand(suite, this_machine(), resolve), suite_hash(given)
@@ -50,7 +54,7 @@ def new_plan(reference: str, overrides: dict[str, Any], seed: int | None, comman
         run_id=f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         suite=suite.name,
         suite_hash=digest,
-        suite_source=suite.source(),
+        suite_source=with_models(suite, lambda reference: expansion.pinned.get(reference, reference)).source(),
         planned=expansion.planned,
         seed=secrets.randbits(31) if seed is None else seed,
         environment=_environment(expansion),
@@ -73,9 +77,10 @@ def rest_of(report: Report, *, retry_failed: bool) -> Plan:
     suite = validate(run.suite_source, Suite, f"the suite of run {run.run_id}")
     expansion = expand(suite, this_machine(), resolve)
     here, there = _environment(expansion).facts, run.environment.facts
-    if changed := sorted(key for key in HARD_FACTS if here.get(key) != there.get(key)):
+    packages = {package for planned in run.planned for package in PACKAGES[planned.case.engine]}
+    if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages if here.get(key) != there.get(key)):
         raise NotComparableError(
-            f"Run {run.run_id} began on another machine ({', '.join(changed)} differ): start a new run here."
+            f"Run {run.run_id} began in another environment ({', '.join(changed)} differ): go back to it, or start a new run here."
         )
     if {one.case.case_id for one in expansion.planned} != {one.case.case_id for one in run.planned}:
         raise NotComparableError(

@@ -1,5 +1,6 @@
 """The words of preparing weights, which downloading and converting share: how progress is told, and what can go wrong."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,10 @@ class MissingWeightsError(WeightsError):
     kind: FailureKind = "missing_weights"
 
 
+class TooLittleMemoryError(WeightsError):
+    kind: FailureKind = "oom"
+
+
 class MissingDependencyError(WeightsError):
     kind: FailureKind = "missing_dependency"
 
@@ -38,3 +43,9 @@ def unwritable(cache: Path, error: OSError) -> WeightsError:
     return WeightsError(
         f"the cache {cache} cannot be written ({error.strerror or error}): free some space there, or set BENCH_CACHE to another folder"
     )
+
+
+def be_first_to_go() -> None:
+    """Ask the kernel to end this process before any other when memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
 
+from bench.catalog import catalog
 from bench.engines import ENGINES
 from bench.weights import ResolvedModel
-from bench.workloads import Prompts, load_prompts
+from bench.workloads import Prompts, load_prompts, prompt_sets
 from results.errors import UsageError
 from results.records import Case, PlannedCase, digest
 from results.scorers import SCORERS
 from results.validation import load_yaml, nearest, validate
 
-T = TypeVar("T")
 Dtype = Literal["fp32", "bf16", "fp16"]
 Strict = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,9 +37,9 @@ class Point(BaseModel):
     output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Exact output length.")
     processes: Annotated[int, Field(ge=1)] | None = Field(None, description="Processes, the unit of replication.")
     iterations: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests per process at the least.")
-    min_seconds: Annotated[float, Field(ge=0)] | None = Field(None, description="Seconds of measuring at the least.")
+    min_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Seconds of measuring at the least.")
     warmup: Annotated[int, Field(ge=0)] | None = Field(None, description="Requests before that are not counted.")
-    timeout_s: Annotated[float, Field(gt=0)] | None = Field(None, description="Limit of one load and of one case.")
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one load and of one case.")
 
 
 class Include(Point):
@@ -105,6 +105,8 @@ class Expansion:
     """By `Case.weights`."""
     prompts: dict[str, Prompts]
     """By `Case.workload`."""
+    pinned: dict[str, str]
+    """References to moving hub revisions → the same at the commit that was found."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +155,10 @@ def load_suite(path: Path, overrides: dict[str, Any] | None = None) -> Suite:
 
 
 def override(suite: Suite, overrides: dict[str, Any]) -> Suite:
-    """The suite with these values instead of its defaults, its matrix axes and its includes' values."""
+    """The suite with these values instead of its defaults, its matrix axes, its includes' values and the excludes of such."""
     data = suite.source()
     data["defaults"] = data.get("defaults", {}) | overrides
+    data["exclude"] = [rule for rule in data.get("exclude", []) if not rule.keys() & overrides.keys()]
     for part in [data.get("matrix", {}), *data.get("include", [])]:
         for name in overrides:
             part.pop(name, None)
@@ -164,22 +167,34 @@ def override(suite: Suite, overrides: dict[str, Any]) -> Suite:
     return validate(data, Suite, "--set")
 
 
+def absolute(reference: str, *folders: Path) -> str:
+    """A path made absolute from the first folder that holds it; catalog names and hub ids stay as they are."""
+    path = Path(reference).expanduser()
+    if reference in catalog():
+        return reference
+    found = next((folder / path for folder in folders if (folder / path).exists()), None)
+    if found is None and reference.startswith((".", "~")):
+        found = folders[0] / path
+    return reference if found is None else str(found.resolve())
+
+
 def anchor(suite: Suite, folder: Path) -> Suite:
     """The suite with every path made absolute, so that it means the same from any folder and at any later time."""
+    suite = with_models(suite, lambda reference: absolute(reference, folder, Path.cwd()))
+    prompts = suite.workload.prompts
+    if prompts not in prompt_sets():
+        prompts = absolute(prompts, folder, Path.cwd())
+    return suite.model_copy(update={"workload": suite.workload.model_copy(update={"prompts": prompts})})
 
-    def absolute(reference: str) -> str:
-        path = folder / Path(reference).expanduser()
-        is_path = reference.startswith((".", "~")) or (("/" in reference or path.suffix) and path.exists())
-        return str(path.resolve()) if is_path else reference
 
+def with_models(suite: Suite, change: Callable[[str], str]) -> Suite:
+    """The suite with every reference to a model changed."""
     data = suite.source()
     for part in [data.get("defaults", {}), *data.get("include", []), *data.get("exclude", [])]:
         if "model" in part:
-            part["model"] = absolute(part["model"])
+            part["model"] = change(part["model"])
     if models := data.get("matrix", {}).get("model"):
-        data["matrix"]["model"] = [absolute(model) for model in models]
-    if prompts := data.get("workload", {}).get("prompts"):
-        data["workload"]["prompts"] = absolute(prompts)
+        data["matrix"]["model"] = [change(model) for model in models]
     return Suite.model_validate(data)
 
 
@@ -218,6 +233,7 @@ def expand(suite: Suite, machine: Machine, resolve: Callable[[str, str], Resolve
         planned=(*planned.values(), *_quality_passes(suite, list(planned.values()), asked)),
         models={model.weights: model for model in models.values()},
         prompts={one.digest: one for one in (prompts, asked)},
+        pinned={text: f"{model.reference}@{model.revision}" for text, model in models.items() if model.revision},
     )
 
 
@@ -274,6 +290,10 @@ def _planned(
         output_tokens=point["output_tokens"],
     )
     settings = {name: point[name] for name in SETTINGS}
+    if point["min_seconds"] >= point["timeout_s"]:
+        raise UsageError(
+            f"{suite.name}: min_seconds {point['min_seconds']:g} must be less than timeout_s {point['timeout_s']:g}."
+        )
     return PlannedCase(
         case=case, model=model.name, base_model=model.base, tags=tags, isolated=suite.isolation == "case", **settings
     )

@@ -1,6 +1,5 @@
 """A run from its plan to its end: prepare the weights, launch the workers in order, store every result as it comes."""
 
-import contextlib
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,18 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
 from bench.cache import cache_folder
 from bench.contents import keeper
 from bench.launch import Outside, launch
 from bench.plan import Plan
-from bench.preparing import unwritable
 from bench.schedule import DECIDED, Batch
 from bench.weights import Progress, ResolvedModel
 from bench.worker import Job
 from bench.workloads import Prompts, load_prompts
-from results.errors import GemmeterError, UsageError
+from results.errors import GemmeterError
 from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, RunEvent, Score
 from results.scorers import score_request
 from results.store import Store
@@ -86,7 +82,7 @@ class Sweep:
             try:
                 folders[weights] = self.prepare(model, partial(self.listener.preparing, model))
             except GemmeterError as error:
-                given_up |= self._unprepared(weights, error)
+                given_up |= self._unprepared(weights, batches, error)
         for batch in batches:
             left = [one for one in batch.cases if one.case.case_id not in given_up]
             while left:
@@ -108,23 +104,24 @@ class Sweep:
             warmup=self.warmup,
         )
 
-    def _unprepared(self, weights: str, error: GemmeterError) -> set[str]:
-        """Store a failure for every case of weights that could not be had."""
-        cases = [one for one in self.run.planned if one.case.weights == weights]
-        for planned in cases:
+    def _unprepared(self, weights: str, batches: Sequence[Batch], error: GemmeterError) -> set[str]:
+        """Store a failure for every case that is still to measure and whose weights could not be had."""
+        left = [(one, batch.process) for batch in batches for one in batch.cases if one.case.weights == weights]
+        firsts = {planned.case.case_id: (planned, process) for planned, process in reversed(left)}
+        for planned, process in firsts.values():
             self._keep(
                 Failure(
                     attempt_id="f" + uuid.uuid4().hex[:15],
                     run_id=self.run.run_id,
                     case_id=planned.case.case_id,
-                    process=0,
+                    process=process,
                     started_at=datetime.now(UTC),
                     kind=getattr(error, "kind", "missing_weights"),
                     phase="prepare",
                     message=str(error),
                 )
             )
-        return {one.case.case_id for one in cases}
+        return set(firsts)
 
     def _keep(self, outcome: Outcome) -> None:
         planned = self.run.plan_of(outcome.case_id)
@@ -146,18 +143,17 @@ class Sweep:
 
 
 def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener) -> None:
-    """Measure what a plan leaves to do and store how it ended. Interruption by signal ends it like any other ending.
+    """Measure what a plan leaves to do and store how it ended; interruption by a signal is an ending like any other.
 
-    Raises:
-        UsageError: another process is measuring this run.
+    The caller holds the run (`bench.holding`).
     """
-    run, cache = plan.run, cache_folder()
+    run = plan.run
     sweep = Sweep(
         run=run,
         models=plan.expansion.models,
         prompts=plan.expansion.prompts,
         warmup=load_prompts("warmup"),
-        content=Content(plan.suite.content, keeper(plan.suite.content, cache / "content-key")),
+        content=Content(plan.suite.content, keeper(plan.suite.content, cache_folder() / "content-key")),
         store=store,
         prepare=prepare,
         launch=lambda job, run_id, listen: launch(job, run_id, listen, Outside()),
@@ -167,29 +163,12 @@ def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener)
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     ending, detail = "failed", "internal error"
-    with _only_one(run.run_id, cache):
-        if plan.resumed:
-            store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind="resumed"))
-        try:
-            sweep.go(plan.batches)
-            ending, detail = "finished", ""
-        except KeyboardInterrupt:
-            ending, detail = "interrupted", ""
-        finally:
-            store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind=ending, detail=detail))
-
-
-@contextlib.contextmanager
-def _only_one(run_id: str, cache: Path) -> Iterator[None]:
-    """Hold a run, so that no other process resumes it meanwhile; the hold ends with this process, however it ends."""
-    folder = cache / "runs"
+    if plan.resumed:
+        store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind="resumed"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{run_id}.lock").acquire(timeout=0):
-            yield
-    except Timeout:
-        raise UsageError(f"Run {run_id} is still going on in another process: wait for it, or end that first.") from None
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    with contextlib.suppress(OSError):
-        (folder / f"{run_id}.lock").unlink()
+        sweep.go(plan.batches)
+        ending, detail = "finished", ""
+    except KeyboardInterrupt:
+        ending, detail = "interrupted", ""
+    finally:
+        store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind=ending, detail=detail))

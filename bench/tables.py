@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from results.caveats import sentence
-from results.format import moment, plain, quantity
+from results.format import moment, plain
 from results.metrics import METRICS
 from results.reading import RunSummary
 from results.records import PlannedCase, RowWarning
-from results.summary import HEADLINE, CaseRow, worst_of_each
+from results.summary import HEADLINE, CaseRow, estimate_text, worst_of_each
 
 Cell = str | Text
 
@@ -150,10 +150,7 @@ def _count(row: CaseRow) -> str:
 
 
 def _estimate(row: CaseRow, name: str) -> str:
-    one, metric = row.estimates.get(name), METRICS[name]
-    if one is None:
-        return ""
-    return quantity(one.value, metric.unit) if metric.exact else quantity(one.value, metric.unit, one.low, one.high)
+    return estimate_text(row.estimates.get(name), name, unknown="")
 
 
 def _stacked(row: CaseRow, marks: str, names: Sequence[str]) -> RenderableType:

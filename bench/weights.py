@@ -23,16 +23,24 @@ from bench.preparing import (
     MissingDependencyError,
     MissingWeightsError,
     Progress,
+    TooLittleMemoryError,
     UnsupportedWeightsError,
     WeightsError,
     unwritable,
 )
+from monitor import devices
 from results.errors import GemmeterError
 
 __all__ = [
     "MissingDependencyError", "MissingWeightsError", "Progress", "ResolvedModel", "UnsupportedWeightsError", "WeightsError",
     "cached_weights", "prepare", "resolve", "terms_notice",
 ]  # fmt: skip
+
+CONVERTER_BYTES = 2**30
+"""What a conversion takes beside the weights: Python, torch and transformers, the vocabulary, one tensor twice."""
+
+_KEPT_BACK = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
+"""Variables that the converter, which opens a file from anywhere, does not get."""
 
 
 @dataclass(frozen=True)
@@ -134,22 +142,19 @@ def _converted(source: Path, target: Path, progress: Progress) -> Path:
         if importlib.util.find_spec(module) is None:
             raise MissingDependencyError(f'converting {source.name} needs {module}: pip install "gemmeter[transformers]"')
     target.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = 4 * read_header(source).elements, shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise WeightsError(
-            f"{source.name} takes {needed / 2**30:.1f} GiB as 32-bit floats and {target.parent} has {free / 2**30:.1f} GiB free: "
-            "free some space, or set BENCH_CACHE to another folder"
-        )
+    check_room(source.name, read_header(source).elements, target.parent, free_memory=devices.free_memory_bytes())
     command = [sys.executable, "-P", "-m", "bench.convert", str(source), str(target)]
-    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in _KEPT_BACK} | {"HF_HUB_OFFLINE": "1"}
+    killed, lowest = devices.oom_kills() or 0, devices.free_memory_bytes()
     with (
         tempfile.TemporaryFile() as stderr,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=offline) as child,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment) as child,
     ):
         try:
             for line in child.stdout or ():
                 told = json.loads(line)
                 progress(told["step"], told["done"])
+                lowest = min(lowest, devices.free_memory_bytes())
         except BaseException:
             child.kill()
             raise
@@ -157,17 +162,42 @@ def _converted(source: Path, target: Path, progress: Progress) -> Path:
         stderr.seek(0)
         last = stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
     if code != 0:
-        raise _not_converted(source, target, code, last)
+        memory_gone = lowest < devices.memory_floor_bytes() or (devices.oom_kills() or 0) > killed
+        raise not_converted(source.name, target.parent, code, last, memory_gone=memory_gone)
     return target
 
 
-def _not_converted(source: Path, target: Path, code: int, last: str) -> WeightsError:
-    if code < 0:
-        return WeightsError(
-            f"converting {source.name} was ended by signal {-code} (9: memory ran out): end other programs and try again"
+def check_room(name: str, elements: int, folder: Path, *, free_memory: int) -> None:
+    """Refuse a conversion that would fill the disk or the memory.
+
+    Args:
+        elements: numbers in all tensors, of four bytes each.
+        free_memory: in bytes.
+
+    Raises:
+        WeightsError: the disk of `folder` or the memory is too small.
+    """
+    needed, free_disk = 4 * elements, shutil.disk_usage(folder).free
+    if needed > free_disk:
+        raise WeightsError(
+            f"{name} takes {needed / 2**30:.1f} GiB as 32-bit floats and {folder} has {free_disk / 2**30:.1f} GiB free: "
+            "free some space, or set BENCH_CACHE to another folder"
         )
+    if needed + CONVERTER_BYTES > free_memory:
+        raise TooLittleMemoryError(
+            f"converting {name} takes {(needed + CONVERTER_BYTES) / 2**30:.1f} GiB of memory and {free_memory / 2**30:.1f} GiB are "
+            "free: end other programs, or take a smaller model"
+        )
+
+
+def not_converted(name: str, folder: Path, code: int, last: str, *, memory_gone: bool) -> WeightsError:
+    """What a conversion's exit code (negative: the signal) and its last words mean."""
+    if code == -9 and memory_gone:
+        return TooLittleMemoryError(f"memory ran out while {name} was converted: end other programs, or take a smaller model")
+    if code < 0:
+        return WeightsError(f"converting {name} was ended by signal {-code}: look who sent it, and try again")
     return WeightsError(
-        f"{source.name} could not be converted into {target.parent} ({last}): "
+        f"{name} could not be converted into {folder} ({last}): "
         "give that folder space and write access, or take safetensors weights of the model"
     )
 

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.preparing import be_first_to_go
 from bench.workloads import Prompts
 from results.records import FailureKind, PlannedCase
 
@@ -77,7 +78,7 @@ def end_with_children() -> None:
 def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     channel = Channel(_own_pipe(), sys.stdin)
-    _be_first_to_go()
+    be_first_to_go()
     line = channel.first()
     if not line:
         return
@@ -102,7 +103,7 @@ def run(job: Job, channel: Channel) -> None:
     from bench.measure import Instruments, calibrate, first_call_s, own_rss_reader, utc_now
 
     first = job.cases[0]
-    channel.send("phase", phase="load", done=0, total=1)
+    channel.ask("phase", phase="load", done=0, total=1)
     with _stack_before(first.timeout_s):
         start = time.perf_counter()
         engine = make_engine(first.case.engine)
@@ -116,7 +117,7 @@ def run(job: Job, channel: Channel) -> None:
         load_s = time.perf_counter() - start
         tools = Instruments(time.perf_counter, utc_now, own_rss_reader())
         values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
-        channel.send("phase", phase="first call", done=0, total=1)
+        channel.ask("phase", phase="first call", done=0, total=1)
         values["first_call_s"] = first_call_s(session, job.warmup, first, time.perf_counter)
         values |= calibrate(time.perf_counter, tools)
     gc.collect()
@@ -137,12 +138,12 @@ def _measure_case(session: Any, planned: PlannedCase, job: Job, tools: Any, chan
     requests = []
 
     def phase(name: str, done: int, total: int) -> None:
-        channel.send("phase", phase=name, done=done, total=total)
+        channel.ask("phase", phase=name, done=done, total=total)
 
     prompts = job.prompts[case.workload]
     for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase):
         requests.append(request)
-        channel.send("request", request=request.model_dump(mode="json"))
+        channel.ask("request", request=request.model_dump(mode="json"))
     channel.ask(
         "case_done",
         timing=session.timing,
@@ -207,12 +208,6 @@ def _own_pipe() -> TextIO:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return events
-
-
-def _be_first_to_go() -> None:
-    """Ask the kernel to end this process before any other when memory runs out."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 if __name__ == "__main__":

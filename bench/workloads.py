@@ -43,33 +43,40 @@ Encode = Callable[[str, PromptFormat], Sequence[int]]
 Decode = Callable[[Sequence[int]], str]
 
 
+def prompt_sets() -> list[str]:
+    """Names of the built-in sets."""
+    return sorted(item.name.removesuffix(".yaml") for item in (files("suites") / "prompts").iterdir())
+
+
 def load_prompts(reference: str) -> Prompts:
     """A built-in set by name, or one by path.
 
     Raises:
         UsageError: neither exists, or the file is not valid.
     """
-    built_in = sorted(item.name.removesuffix(".yaml") for item in (files("suites") / "prompts").iterdir())
-    if reference in built_in:
+    if reference in prompt_sets():
         return load_yaml(Path(str(files("suites") / "prompts" / f"{reference}.yaml")), Prompts)
     path = Path(reference).expanduser()
     if path.is_file():
         return load_yaml(path, Prompts)
-    raise UsageError(f"workload.prompts: no file and no built-in set {reference!r}{nearest(reference, built_in)}")
+    raise UsageError(f"workload.prompts: no file and no built-in set {reference!r}{nearest(reference, prompt_sets())}")
 
 
-def speed_prompt(prompts: Prompts, serial: int, tokens: int | None, form: PromptFormat, encode: Encode, decode: Decode) -> Prompt:
+def speed_prompt(
+    prompts: Prompts, number: int, mark: str, tokens: int | None, form: PromptFormat, encode: Encode, decode: Decode
+) -> Prompt:
     """The prompt for one measured request: unique in its first tokens, so that no cache of a former one can help.
 
     Args:
-        serial: number of the request over all processes of a case.
+        number: of the request in its case and process.
+        mark: what tells the case and the process from others.
         tokens: exact length by the model's tokenizer, special tokens included; `None`: the text's own length.
 
     Raises:
         UsageError: the length cannot be met, for example because the chat template alone is longer.
     """
-    index = serial % len(prompts.prompts)
-    text = f"{serial + 1}. {prompts.prompts[index]}"
+    index = number % len(prompts.prompts)
+    text = f"{number + 1}.{mark} {prompts.prompts[index]}"
     if tokens is None:
         return Prompt(index, text, tuple(encode(text, form)))
     following = 1

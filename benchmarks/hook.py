@@ -40,7 +40,7 @@ def main() -> None:
     case = case_of(options.dtype)
     session: Session = Transformers().load(folder, case)
     bare = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, DTYPES[options.dtype])).eval()
-    prompt = speed_prompt(load_prompts("five-questions"), 0, 32, "plain", session.encode, session.decode)
+    prompt = speed_prompt(load_prompts("five-questions"), 0, "1.1", 32, "plain", session.encode, session.decode)
 
     def with_hook() -> float:
         start = time.perf_counter()

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from dashboard.queries import shown
 from results.caveats import sentence
 from results.compare import Comparison, ComparisonRow, Difference
 from results.format import plain
 from results.gate import judge
 from results.metrics import METRICS
+from results.summary import estimate_text
 from results.verdict_words import change, detectable, worst_first
 
 
@@ -28,8 +28,8 @@ def rows_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
             METRICS[row.metric].label,
             judge(row).replace("_", " "),
             change(row),
-            shown(row.a, row.metric),
-            shown(row.b, row.metric),
+            estimate_text(row.a, row.metric),
+            estimate_text(row.b, row.metric),
             detectable(row),
         )
         for row in worst_first(comparison)

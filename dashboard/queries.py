@@ -14,8 +14,7 @@ from results.format import moment, plain, quantity
 from results.metrics import METRICS, request_values
 from results.reading import RunSummary
 from results.records import Measurement, PlannedCase, Report, Request
-from results.stats import Estimate
-from results.summary import HEADLINE, CaseRow
+from results.summary import HEADLINE, CaseRow, estimate_text
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 RATES = ("decode_tps", "prefill_tps")
@@ -70,7 +69,7 @@ def cases_frame(rows: Sequence[CaseRow], names: dict[str, str]) -> pd.DataFrame:
         (
             names[row.planned.case.case_id],
             row.status,
-            *(shown(row.estimates.get(name), name) for name in filled),
+            *(estimate_text(row.estimates.get(name), name) for name in filled),
             f"{row.processes}/{row.planned.processes}",
             weights_are(row.planned),
             "; ".join(plain(sentence(warning)) for warning in (*row.warnings, *row.quality_warnings)),
@@ -78,14 +77,6 @@ def cases_frame(rows: Sequence[CaseRow], names: dict[str, str]) -> pd.DataFrame:
         for row in rows
     ]
     return _frame(table, columns)
-
-
-def shown(estimate: Estimate | None, metric: str) -> str:
-    """An estimate with its interval, such as `47.4 ms [46.9, 48.1]`; exact metrics have none."""
-    if estimate is None:
-        return "–"
-    interval = () if METRICS[metric].exact else (estimate.low, estimate.high)
-    return quantity(estimate.value, METRICS[metric].unit, *interval)
 
 
 def weights_are(planned: PlannedCase) -> str:
@@ -162,7 +153,7 @@ def spread_frame(points: pd.DataFrame, metric: str) -> pd.DataFrame:
 def estimates_table(rows: Iterable[CaseRow], names: dict[str, str], metric: str) -> pd.DataFrame:
     """The table beside bars."""
     texts = [
-        (names[row.planned.case.case_id], shown(one, metric), f"{one.n} {one.basis}")
+        (names[row.planned.case.case_id], estimate_text(one, metric), f"{one.n} {one.basis}")
         for row in rows
         if (one := row.estimates.get(metric))
     ]

@@ -1,14 +1,10 @@
 """The store behind the pages, opened read-only and cached. What is made of its records is left to `dashboard.queries`."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import streamlit as st
-from sqlalchemy.exc import SQLAlchemyError
 
 from results.database import DEFAULT_URL, parse_url, sqlite_path
-from results.errors import StoreError
 from results.reading import RunSummary
 from results.records import Report
 from results.store import Store
@@ -20,20 +16,17 @@ def summaries() -> list[RunSummary]:
     Raises:
         StoreError: the store is missing, of another version, or cannot be read.
     """
-    with _readable_errors():
-        return _store().runs()
+    return _store().runs()
 
 
 def resolve(reference: str) -> str:
     """The id of the run that a link means; see `Store.resolve_run`."""
-    with _readable_errors():
-        return _store().resolve_run(reference)
+    return _store().resolve_run(reference)
 
 
 def report(summary: RunSummary) -> Report:
     """All of one run, read again when its status, counts or tags change."""
-    with _readable_errors():
-        return _report(_store(), (*_location(), summary))
+    return _report(_store(), (*_location(), summary))
 
 
 def _store() -> Store:
@@ -57,12 +50,3 @@ def _opened(url: str, file: int) -> Store:
 @st.cache_resource(max_entries=8, ttl=60, show_spinner="Reading the run …")
 def _report(_store: Store, key: tuple[str, int, RunSummary]) -> Report:
     return _store.report(key[-1].run_id)
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        raise StoreError(f"The store cannot be read: {reason}. Check it with `bench db check`.") from error

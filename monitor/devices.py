@@ -17,7 +17,7 @@ CGROUP = Path("/sys/fs/cgroup")
 class Gpu:
     index: int
     name: str
-    memory_bytes: int
+    memory_bytes: int | None
     driver: str
     power_limit_w: float | None
 
@@ -126,39 +126,26 @@ def gpus() -> tuple[Gpu, ...]:
         limit = None
         with contextlib.suppress(pynvml.NVMLError):
             limit = pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+        memory = None
+        with contextlib.suppress(pynvml.NVMLError):
+            memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
         found.append(Gpu(index, _text(pynvml.nvmlDeviceGetName(handle)), memory, driver, limit))
     return tuple(found)
 
 
-def device_memory_bytes(pids: set[int]) -> int | None:
-    """Device memory of these processes by the driver; `None` without a GPU or where the driver does not tell."""
+def device_processes() -> dict[int, int] | None:
+    """Device memory in bytes by pid, by the driver, on all GPUs together; `None` without a GPU."""
     if not gpus():
         return None
     import pynvml
 
-    total = None
+    found: dict[int, int] = {}
     for gpu in gpus():
         with contextlib.suppress(pynvml.NVMLError):
             handle = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
             for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-                if process.pid in pids and process.usedGpuMemory is not None:
-                    total = (total or 0) + int(process.usedGpuMemory)
-    return total
-
-
-def foreign_device_processes(pids: set[int]) -> int:
-    """Processes on the GPUs that are not ours."""
-    if not gpus():
-        return 0
-    import pynvml
-
-    foreign = set()
-    for gpu in gpus():
-        with contextlib.suppress(pynvml.NVMLError):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
-            foreign |= {one.pid for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)} - pids
-    return len(foreign)
+                found[process.pid] = found.get(process.pid, 0) + int(process.usedGpuMemory or 0)
+    return found
 
 
 def _text(value: str | bytes) -> str:

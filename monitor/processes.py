@@ -23,15 +23,16 @@ def tree(pid: int, proc: Path = Path("/proc")) -> list[int]:
 
 
 def _children(pid: int, proc: Path) -> list[int]:
-    tasks = proc / str(pid) / "task"
-    try:
-        return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
-    except OSError:
-        if LINUX:
-            return []
+    if not LINUX:
         with contextlib.suppress(psutil.Error):
             return [child.pid for child in psutil.Process(pid).children()]
         return []
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in (proc / str(pid) / "task").iterdir():
+            with contextlib.suppress(OSError):  # this thread ended while we looked
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def rss_bytes(pid: int, proc: Path = Path("/proc")) -> int:
@@ -93,10 +94,11 @@ def machine_busy_seconds() -> float:
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
-def end_tree(pid: int, mark: str, known: Iterable[int] = (), patience_s: float = 5.0) -> None:
+def end_tree(pid: int | None, mark: str, known: Iterable[int] = (), patience_s: float = 5.0) -> None:
     """Kill the process, its descendants, those that were its descendants once, and all that carry its mark.
 
     Args:
+        pid: of a process that its parent has not waited for yet, so that the number is still its own; else `None`.
         mark: the value of `MARKER` in its environment.
         known: pids seen in the tree earlier; they are ended only if they still carry the mark.
     """
@@ -111,8 +113,8 @@ def end_tree(pid: int, mark: str, known: Iterable[int] = (), patience_s: float =
         time.sleep(0.02)  # not psutil's wait, which would take the exit code from whoever started the process
 
 
-def _doomed(pid: int, mark: str, known: Iterable[int]) -> list[psutil.Process]:
-    candidates = {*tree(pid), *known, *(psutil.pids() if mark else ())} - {os.getpid()}
+def _doomed(pid: int | None, mark: str, known: Iterable[int]) -> list[psutil.Process]:
+    candidates = {*(tree(pid) if pid else ()), *known, *(psutil.pids() if mark else ())} - {os.getpid()}
     found = []
     for candidate in candidates:
         with contextlib.suppress(psutil.Error, OSError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from monitor import processes
-from monitor.devices import cpu_throttled_periods, device_memory_bytes, foreign_device_processes, free_memory_bytes
+from monitor.devices import cpu_throttled_periods, device_processes, free_memory_bytes
 
 PERIOD_S = 0.05
 TREE_EVERY = 20
@@ -45,8 +45,10 @@ class Sampler:
     def __init__(
         self, pid: int, starved: Callable[[int], None], floor_bytes: int, clock: Callable[[], float] = time.perf_counter,
         free_bytes: Callable[[], int] = free_memory_bytes, proc: Path = Path("/proc"),
+        on_device: Callable[[], dict[int, int] | None] = device_processes,
     ) -> None:  # fmt: skip
         self.pid, self._clock, self._proc = pid, clock, proc
+        self._on_device = on_device
         self._starved, self._floor, self._free = starved, floor_bytes, free_bytes
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -72,6 +74,7 @@ class Sampler:
         with self._lock:
             self._points, self._device_peak, self._foreign = [], None, 0
         self._sample_device()
+        self._pss_before = processes.pss_bytes(self._pids, self._proc)
         self._start = (
             self._clock(),
             processes.machine_busy_seconds(),
@@ -90,7 +93,7 @@ class Sampler:
         with self._lock:
             points = list(self._points)
         mark = processes.peak_rss_bytes(self.pid, self._proc) if len(self._pids) == 1 else None
-        pss = processes.pss_bytes(self._pids, self._proc)
+        pss = max((one for one in (self._pss_before, processes.pss_bytes(self._pids, self._proc)) if one), default=None)
         kept = thin(points)
         return Usage(
             start_rss_bytes=int(points[0][1]),
@@ -121,10 +124,12 @@ class Sampler:
         self.seen.update(self._pids)
 
     def _sample_device(self) -> None:
-        used = device_memory_bytes(self.seen)
-        if used is not None:
-            self._device_peak = max(used, self._device_peak or 0)
-            self._foreign = max(self._foreign, foreign_device_processes(self.seen))
+        """A tree that is not among the driver's pids (which a container may number otherwise) has unknown memory, not none."""
+        found = self._on_device() or {}
+        ours = [used for pid, used in found.items() if pid in self.seen]
+        if ours:
+            self._device_peak = max(sum(ours), self._device_peak or 0)
+            self._foreign = max(self._foreign, len(found) - len(ours))
 
     def _sample(self) -> None:
         total = sum(processes.rss_bytes(pid, self._proc) for pid in self._pids)

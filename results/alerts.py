@@ -14,12 +14,10 @@ from results.format import quantity
 from results.metrics import request_values
 from results.records import Alert, Failure, Measurement, PlannedCase, Report, Request
 from results.rules import RULE_METRICS, SUCCESS_RATE, SUCCESSFUL_REQUESTS, Rule
+from results.summary import FAULTS, unresolved
 
 if TYPE_CHECKING:
     from results.store import Store
-
-FAILED_KINDS = frozenset({"oom", "timeout", "crash", "bad_output", "engine_error"})
-"""Failures that count as a failed request; the others say that nothing was asked of the model."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +42,18 @@ class Target:
 
 
 def points_of(attempts: Iterable[Measurement | Failure]) -> tuple[Point, ...]:
-    """Every request of the attempts, and one point for each failure of `FAILED_KINDS` after its finished requests."""
+    """Every request of the attempts, and one point for each failure of `FAULTS` after its finished requests."""
     points = []
     for attempt in attempts:
         points += [Point(request.sent_at, request) for request in attempt.requests]
-        if isinstance(attempt, Failure) and attempt.kind in FAILED_KINDS:
+        if isinstance(attempt, Failure) and attempt.kind in FAULTS:
             points.append(Point(max([attempt.started_at, *(request.sent_at for request in attempt.requests)]), attempt))
     return tuple(sorted(points, key=lambda point: point.at))
 
 
 def report_targets(report: Report) -> list[Target]:
     """The speed cases of one run."""
-    attempts: tuple[Measurement | Failure, ...] = (*report.measurements, *report.failures)
+    attempts: tuple[Measurement | Failure, ...] = (*report.measurements, *unresolved(report.measurements, report.failures))
     return _targets(
         (planned, points_of(one for one in attempts if one.case_id == planned.case.case_id))
         for planned in report.run.planned
@@ -115,7 +113,7 @@ def _newest_points(store: "Store", case_id: str, last: int) -> tuple[Point, ...]
     attempts = last
     while True:  # attempts without a point, such as unsupported ones, must not hide older requests
         measured, failed = store.recent_attempts(case_id, attempts)
-        points = points_of([*measured, *failed])
+        points = points_of([*measured, *unresolved(measured, failed)])
         if len(points) >= last or len(measured) + len(failed) < attempts:
             return points[-last:]
         attempts *= 4

@@ -12,8 +12,6 @@ CAVEATS: dict[str, str] = {
     "token_mismatch": "the text of {requests} requests re-tokenizes to {recount} tokens, the engine counted {count}",
     "base_model": "a base model continues text, so its answers score below those of an instruction-tuned one",
     "expanded_weights": "weights were expanded from {source}: speed and memory are those of {quantization}, quality is that of {source}",
-    "few_iterations": "only {iterations} of {wanted} iterations fitted",
-    "errors": "{errors} of {requests} requests failed",
     "process_spread": "processes differ by {spread:.0%}",
     "within_process": "the interval is the spread within one process: run three or more",
     "failed_processes": "{failed} of {planned} processes failed ({kinds})",
@@ -25,4 +23,7 @@ def sentence(warning: RowWarning) -> str:
     template = CAVEATS.get(warning.kind)
     if template is None:
         return f"{warning.kind} {warning.facts}"
-    return template.format(**warning.facts)
+    try:
+        return template.format(**warning.facts)
+    except (KeyError, ValueError):
+        return f"{warning.kind} {warning.facts}"

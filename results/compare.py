@@ -11,6 +11,7 @@ from results.metrics import METRICS, process_value
 from results.records import HARD_FACTS, Case, Environment, Failure, PlannedCase, Report, RowWarning, Run, Scalar
 from results.stats import Estimate, Shift, exp, paired, welch
 from results.summary import (
+    FAULTS,
     by_case,
     caveats_of,
     estimates_of,
@@ -141,7 +142,7 @@ class Comparison:
     """Cases that were measured in A only."""
     only_b: tuple[PlannedCase, ...]
     newly_failed: tuple[Failure, ...] = ()
-    """The last failure on B of each case that A measured without any."""
+    """The last failure on B of each case that A measured without any, whether or not other processes of B measured it."""
     unreached: tuple[PlannedCase, ...] = ()
     """Cases that A measured and that B planned, but neither measured nor failed at."""
 
@@ -179,7 +180,7 @@ def compare(a: Report, b: Report, allow: Collection[str] = ()) -> Comparison:
     in_a, in_b = ({key for key, found in side.measured.items() if found} for side in sides)
     only_a = tuple(one for one in a.run.planned if one.case.case_id in in_a - in_b)
     only_b = tuple(one for one in b.run.planned if one.case.case_id in in_b - in_a)
-    last = {key: found[-1] for key, found in sides[1].failed.items() if found and key in in_a and not sides[0].failed[key]}
+    last = {key: _telling(found) for key, found in sides[1].failed.items() if found and key in in_a and not sides[0].failed[key]}
     lost = {key: failure for key, failure in last.items() if failure.kind not in ("interrupted", "pruned")}
     if not rows and not lost:
         raise NotComparableError(
@@ -189,6 +190,11 @@ def compare(a: Report, b: Report, allow: Collection[str] = ()) -> Comparison:
     unreached = tuple(one for one in only_a if one in common and one.case.case_id not in lost)
     rows.sort(key=_worst_first)
     return Comparison(a.run, b.run, differences, tuple(rows), only_a, only_b, tuple(lost.values()), unreached)
+
+
+def _telling(failures: tuple[Failure, ...]) -> Failure:
+    """The last failure that tells something about the case, or else the last one."""
+    return next((one for one in reversed(failures) if one.kind in FAULTS), failures[-1])
 
 
 def compare_environments(a: Environment, b: Environment, allow: Collection[str] = ()) -> tuple[Difference, ...]:

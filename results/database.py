@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from results.errors import StoreError
 
 DEFAULT_URL = "sqlite:///.bench/results.db"
 BUSY_TIMEOUT_MS = 30_000
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 SAFE_WAL = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 """SQLite releases in which the WAL-reset corruption with several connections is mended: two backports, then all later."""
@@ -25,6 +27,27 @@ SAFE_WAL = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 def wal_is_safe(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
     """Whether write-ahead logging with several connections is safe in this SQLite."""
     return version >= SAFE_WAL[-1] or any(fixed <= version and fixed[:2] == version[:2] for fixed in SAFE_WAL)
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """How a store came to this version."""
+
+    before: str | None
+    """Its revision before; `None`: it was empty."""
+    after: str
+    copy: Path | None
+    """The store as it was before, if it was an older one."""
+
+
+@contextmanager
+def readable_errors(problem: str, remedy: str, kind: type[StoreError] = StoreError) -> Iterator[None]:
+    """Turns the database's own errors into one sentence of ours, the database's reason between the two halves."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, ValueError) as error:  # ValueError: a damaged row that makes no record
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise kind(f"{problem}: {reason}. {remedy}") from error
 
 
 def parse_url(url: str) -> sa.URL:
@@ -51,35 +74,70 @@ def sqlite_path(url: sa.URL) -> Path | None:
     return Path(url.database)
 
 
-def open_for_writing(url: str) -> sa.Engine:
+def existing_path(url: str) -> Path:
+    """The file of a store that is there already.
+
+    Raises:
+        StoreError: there is none.
+    """
+    path = sqlite_path(parse_url(url))
+    if path is None:
+        raise StoreError("A store in memory ends with its program: name one in a file with --store.")
+    if not path.is_file():
+        raise StoreError(f"There is no store at {path}: run `bench run SUITE` first, or name one with --store.")
+    return path
+
+
+def open_for_writing(url: str, *, migrations: Path = MIGRATIONS) -> sa.Engine:
     """Open, create or migrate the store; an older SQLite store is copied first.
 
     Raises:
         StoreError: the store is from a newer version, is no database, or cannot be written.
     """
+    return _opened_for_writing(url, migrations)[0]
+
+
+def upgrade(url: str, *, migrations: Path = MIGRATIONS) -> Upgrade:
+    """Bring a store that is there already to this version; an older one is copied first.
+
+    Raises:
+        StoreError: as `open_for_writing`, or there is none.
+    """
+    existing_path(url)
+    engine, done = _opened_for_writing(url, migrations)
+    engine.dispose()
+    return done
+
+
+def _opened_for_writing(url: str, migrations: Path) -> tuple[sa.Engine, Upgrade]:
     parsed = parse_url(url)
     path = sqlite_path(parsed)
     if path is not None:
         _make_folder(path)
     engine = _engine(parsed, read_only=False)
-    with _readable_errors(parsed):
-        upgrade(engine, path)
-    return engine
+    try:
+        with _readable_opening(parsed):
+            done = _upgrade(engine, path, migrations)
+            if path is not None:  # only now: what is no store of ours stays as it is
+                with closing(engine.raw_connection()) as connection:
+                    connection.cursor().execute(f"PRAGMA journal_mode = {'WAL' if wal_is_safe() else 'DELETE'}")
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine, done
 
 
-def open_for_reading(url: str) -> sa.Engine:
+def open_for_reading(url: str, *, migrations: Path = MIGRATIONS) -> sa.Engine:
     """Open an existing store without changing it.
 
     Raises:
         StoreError: there is none, or it is older or newer than this version.
     """
+    existing_path(url)
     parsed = parse_url(url)
-    path = sqlite_path(parsed)
-    if path is not None and not path.exists():
-        raise StoreError(f"There is no store at {path}: run `bench run SUITE` first, or name one with --store.")
     engine = _engine(parsed, read_only=True)
-    with _readable_errors(parsed), engine.connect() as connection:
-        revision, head = revisions(connection)
+    with _readable_opening(parsed), engine.connect() as connection:
+        revision, head = _revisions(connection, migrations)
     if revision is None:
         raise StoreError(f"{parsed.render_as_string()} is no Gemmeter store: name another with --store.")
     if revision != head:
@@ -87,13 +145,9 @@ def open_for_reading(url: str) -> sa.Engine:
     return engine
 
 
-def revisions(connection: sa.Connection) -> tuple[str | None, str]:
-    """The store's revision (`None` before the first) and this version's.
-
-    Raises:
-        StoreError: the store comes from a newer version.
-    """
-    scripts = ScriptDirectory.from_config(_alembic_config())
+def _revisions(connection: sa.Connection, migrations: Path) -> tuple[str | None, str]:
+    """The store's revision (`None` before the first) and this version's."""
+    scripts = ScriptDirectory.from_config(_alembic_config(migrations))
     head = scripts.get_current_head() or ""
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
@@ -101,21 +155,21 @@ def revisions(connection: sa.Connection) -> tuple[str | None, str]:
     return revision, head
 
 
-def upgrade(engine: sa.Engine, path: Path | None) -> Path | None:
-    """Bring the store to this version in one transaction; returns the copy that was made of an older one, if any."""
+def _upgrade(engine: sa.Engine, path: Path | None, migrations: Path) -> Upgrade:
+    """All migrations in one transaction."""
     with engine.connect() as connection:
-        revision, head = revisions(connection)
+        revision, head = _revisions(connection, migrations)
         if revision == head:
-            return None
+            return Upgrade(revision, head, None)
         if revision is None and sa.inspect(connection).get_table_names():
             raise StoreError("The database holds other tables and is no Gemmeter store: name another with --store.")
     copy = backup(path) if path is not None and revision is not None else None
     with engine.begin() as connection:
-        if revisions(connection)[0] != head:
-            config = _alembic_config()
+        if _revisions(connection, migrations)[0] != head:
+            config = _alembic_config(migrations)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    return copy
+    return Upgrade(revision, head, copy)
 
 
 def backup(path: Path, target: Path | None = None) -> Path:
@@ -163,15 +217,12 @@ def _engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
         )
     else:
         engine = sa.create_engine(url)
-    journal_mode = None if read_only or path is None else "WAL" if wal_is_safe() else "DELETE"
 
     @sa.event.listens_for(engine, "connect")
     def on_connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA foreign_keys = ON")
-        if journal_mode:
-            connection.execute(f"PRAGMA journal_mode = {journal_mode}")
 
     @sa.event.listens_for(engine, "begin")
     def on_begin(connection: sa.Connection) -> None:
@@ -180,15 +231,9 @@ def _engine(url: sa.URL, *, read_only: bool) -> sa.Engine:
     return engine
 
 
-@contextmanager
-def _readable_errors(url: sa.URL) -> Iterator[None]:
-    """Turns the database's own errors on opening into one sentence."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        reason = str(getattr(error, "orig", error)).splitlines()[0]
-        name = url.render_as_string(hide_password=True)
-        raise StoreError(f"The store {name} cannot be opened: {reason}. Check the path and its rights.") from error
+def _readable_opening(url: sa.URL) -> AbstractContextManager[None]:
+    name = url.render_as_string(hide_password=True)
+    return readable_errors(f"The store {name} cannot be opened", "Check the path and its rights.")
 
 
 def _make_folder(path: Path) -> None:
@@ -202,8 +247,8 @@ def _make_folder(path: Path) -> None:
         raise StoreError(f"The folder {folder} cannot be made: {error.strerror}. Name another store with --store.") from error
 
 
-def _alembic_config() -> Config:
+def _alembic_config(migrations: Path) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations))
     config.set_main_option("path_separator", "os")
     return config

@@ -23,6 +23,12 @@ class StoreError(GemmeterError):
     exit_code = 2
 
 
+class StoreWriteError(StoreError):
+    """A record could not be written: the disk is full, fails, or the store refuses the record."""
+
+    exit_code = 5
+
+
 class NotComparableError(GemmeterError):
     """Two sides that must not be compared: different hardware, nothing in common, no baseline."""
 

@@ -1,6 +1,7 @@
 """Exports: a report in each format that people and other machines read, and files that are written whole or not at all."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -16,25 +17,61 @@ from results.records import Report
 from results.tutorial_json import tutorial_json
 
 
-def portable(report: Report) -> Report:
-    """The report without this machine's paths: in the suite's source, which only resuming needs, they become their last part."""
+def portable(report: Report, home: Path | None = None) -> Report:
+    """The report without this machine's paths.
 
-    def named(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: named(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [named(inner) for inner in value]
-        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    In the suite's source, which only resuming needs, and in the command, a path becomes its last part; in what failures and
+    events tell, the home folder becomes `~`.
 
-    return report.model_copy(update={"run": report.run.model_copy(update={"suite_source": named(report.run.suite_source)})})
+    Args:
+        home: the home folder; this user's when not given.
+    """
+    folder = str(home or Path.home()).rstrip("/")
+
+    def homeless(text: str) -> str:
+        return re.sub(rf"{re.escape(folder)}(?![\w-])", "~", text) if folder else text
+
+    def argument(text: str) -> str:
+        return homeless("=".join(map(_last_part, text.split("="))))
+
+    run = report.run
+    return report.model_copy(
+        update={
+            "run": run.model_copy(
+                update={"suite_source": _named(run.suite_source), "command": tuple(map(argument, run.command))},
+            ),
+            "events": tuple(one.model_copy(update={"detail": homeless(one.detail)}) for one in report.events),
+            "failures": tuple(
+                one.model_copy(update={"message": homeless(one.message), "stderr_tail": homeless(one.stderr_tail)})
+                for one in report.failures
+            ),
+        }
+    )
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _named(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_named(inner) for inner in value]
+    return _last_part(value) if isinstance(value, str) else value
+
+
+def _last_part(text: str) -> str:
+    """The last part of an absolute path or one below a home folder; any other text as it is."""
+    return Path(text).name or text if re.match(r"(~\w*)?/", text) else text
+
+
+def _portably(render: Callable[[Report], str]) -> Callable[[Report], str]:
+    return lambda report: render(portable(report))
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {
-    "json": lambda report: portable(report).to_json(indent=2) + "\n",
-    "csv": tidy_csv,
-    "md": markdown,
-    "tutorial-json": tutorial_json,
-    "html": html_page,
+    "json": _portably(lambda report: report.to_json(indent=2) + "\n"),
+    "csv": _portably(tidy_csv),
+    "md": _portably(markdown),
+    "tutorial-json": _portably(tutorial_json),
+    "html": _portably(html_page),
 }
 
 SUFFIXES = {".json": "json", ".csv": "csv", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html"}

@@ -7,7 +7,7 @@ from results.export_svg import bars
 from results.export_table import METHOD, command_of, environment_of, escape, facts_of, failure_label, heading, table_of
 from results.metrics import METRICS
 from results.records import Report
-from results.summary import request_scores, scores_by_request, summarize
+from results.summary import request_scores, scores_by_request, summarize, unresolved
 
 CHARTS = {
     "decode_tps": "#0072b2",
@@ -104,7 +104,7 @@ def _stacked(cell: str) -> str:
 
 def _failures(report: Report) -> str:
     parts = []
-    for failure in report.failures:
+    for failure in unresolved(report.measurements, report.failures):
         tail = f"<pre>{escape(failure.stderr_tail.strip())}</pre>" if failure.stderr_tail.strip() else ""
         told = f"<strong>{escape(failure_label(report, failure))}</strong><br>{escape(failure.message)}"
         parts.append(f'<div class="failure"><p>{told}</p>{tail}</div>')

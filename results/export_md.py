@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from results.export_table import METHOD, command_of, environment_of, escape, facts_of, failure_label, heading, table_of
 from results.records import Report
+from results.summary import unresolved
 
 
 def markdown(report: Report) -> str:
@@ -15,9 +16,10 @@ def markdown(report: Report) -> str:
         "## Results",
         *_results(report),
     ]
-    if report.failures:
+    failures = unresolved(report.measurements, report.failures)
+    if failures:
         parts.append("## Failures")
-    for failure in report.failures:
+    for failure in failures:
         parts.append(f"**{inline(failure_label(report, failure))}**: {inline(failure.message)}")
         if failure.stderr_tail.strip():
             parts.append(block(failure.stderr_tail))

@@ -7,6 +7,7 @@ from results.export_table import escape, heading
 from results.format import number, quantity, scale
 from results.metrics import Metric
 from results.stats import Estimate
+from results.summary import estimate_text
 
 WIDTH, ROW, TOP, BOTTOM, BAR, EDGE = 400, 42, 8, 34, 12, 8
 LETTERS = 46
@@ -23,7 +24,7 @@ def bars(metric: Metric, estimates: Sequence[tuple[str, Estimate]], colour: str)
     reach = factor * _round_up(min(max(one.high or one.value for _, one in estimates), 2 * most) / factor)
     height = TOP + ROW * len(estimates) + BOTTOM
     marks = [_bar(TOP + ROW * index, label, one, metric.unit, reach, colour) for index, (label, one) in enumerate(estimates)]
-    listed = "; ".join(f"{label}: {quantity(one.value, metric.unit, one.low, one.high)}" for label, one in estimates)
+    listed = "; ".join(f"{label}: {estimate_text(one, metric.name)}" for label, one in estimates)
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img">'
         f"<title>{escape(heading(metric))}</title><desc>{escape(metric.definition)} {escape(listed)}</desc>"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from results.caveats import sentence
-from results.format import plain, quantity
+from results.format import plain
 from results.metrics import METRICS, Metric
 from results.records import HARD_FACTS, Failure, Report
-from results.summary import HEADLINE, CaseRow, summarize
+from results.summary import HEADLINE, estimate_text, summarize, unresolved
 
 METHOD = (
     "Values are medians over processes with their 95 % interval; in rows of a single process, medians over its requests "
@@ -49,7 +49,8 @@ def table_of(report: Report) -> Table:
         caveats = dict.fromkeys(sentence(warning) for warning in (*row.warnings, *row.quality_warnings))
         numbers = tuple(notes.setdefault(caveat, len(notes) + 1) for caveat in caveats)
         processes = f"{row.processes}/{row.planned.processes}"
-        lines.append(Line(row.planned.label, row.status, processes, tuple(_cell(row, one) for one in columns), numbers))
+        cells = tuple(estimate_text(row.estimates.get(one.name), one.name) for one in columns)
+        lines.append(Line(row.planned.label, row.status, processes, cells, numbers))
     return Table(columns, tuple(lines), tuple(notes))
 
 
@@ -67,7 +68,7 @@ def facts_of(report: Report) -> dict[str, str]:
         "Started": date(run.started_at),
         "Status": report.status,
         "Measured": f"{len(report.measurements)} of {sum(planned.processes for planned in run.planned)} processes",
-        "Failed": str(len(report.failures)),
+        "Failed": str(len(unresolved(report.measurements, report.failures))),
         "Tags": ", ".join(report.tags) or "–",
         "Git commit": commit,
         "Environment": run.environment.environment_id,
@@ -101,8 +102,3 @@ def date(at: datetime) -> str:
 def escape(text: str, *, quote: bool = True) -> str:
     """Text as HTML shows it, safe inside attributes too with `quote`: no markup, no control or bidi characters."""
     return html.escape(plain(text), quote=quote)
-
-
-def _cell(row: CaseRow, metric: Metric) -> str:
-    one = row.estimates.get(metric.name)
-    return quantity(one.value, metric.unit, one.low, one.high) if one else "–"

@@ -168,7 +168,7 @@ _ALL = (
     Metric("peak_rss_bytes", "B", "lower", "process", "Peak RSS",
            "Highest resident memory of the process tree while the case ran.", margin=0.03),
     Metric("peak_pss_bytes", "B", "lower", "process", "Peak PSS",
-           "Highest proportional set size of the process tree, read outside timed windows."),
+           "Proportional set size of the process tree before or after the case, the larger; a peak in between is not in it."),
     Metric("start_rss_bytes", "B", "lower", "process", "RSS at start", "Resident memory when the case began."),
     Metric("peak_device_bytes", "B", "lower", "process", "Peak device memory",
            "Highest device memory of the process tree, from the driver.", margin=0.03),
@@ -192,9 +192,6 @@ _ALL = (
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
-
-CALIBRATION = ("harness_token_s", "harness_request_s")
-"""Metrics of the harness itself, left out of comparisons."""
 
 
 def request_values(name: str, request: Request) -> tuple[float, ...]:

@@ -28,6 +28,7 @@ class RunSummary:
     """Measurements that the run planned: cases × processes."""
     measured: int
     failed: int
+    """Processes of cases that were tried and never measured: `results.summary.unresolved`."""
     tags: tuple[str, ...]
     models: tuple[str, ...]
     git_commit: str | None
@@ -43,13 +44,16 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
     events = _grouped(connection, schema.run_events, ids, lambda r: r.kind, order=schema.run_events.c.event_id)
     tags = _grouped(connection, schema.run_tags, ids, lambda r: r.tag, order=schema.run_tags.c.tag)
     plans = _grouped(connection, plan, ids, lambda r: r.plan, order=plan.c.position)
-    counts = connection.execute(
-        sa.select(attempt.c.run_id, sa.func.count(), sa.func.count(schema.failures.c.attempt_id))
+    tries = (
+        sa.select(attempt.c.run_id, (sa.func.count() - sa.func.count(schema.failures.c.attempt_id)).label("measured"))
         .select_from(attempt.outerjoin(schema.failures))
         .where(attempt.c.run_id.in_(ids))
-        .group_by(attempt.c.run_id)
-    ).all()
-    attempts = {run_id: (total - failed, failed) for run_id, total, failed in counts}
+        .group_by(attempt.c.run_id, attempt.c.case_id, attempt.c.process)
+        .subquery()
+    )
+    lost = sa.func.sum(sa.case((tries.c.measured == 0, 1), else_=0))
+    counts = connection.execute(sa.select(tries.c.run_id, sa.func.sum(tries.c.measured), lost).group_by(tries.c.run_id)).all()
+    attempts = {run_id: (int(measured), int(failed)) for run_id, measured, failed in counts}
     return [
         RunSummary(
             run_id=row.run_id,

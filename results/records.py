@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -224,6 +224,12 @@ class Request(Record):
     content_policy: ContentPolicy = "none"
     prompt: str | None = None
     output: str | None = None
+
+    @model_validator(mode="after")
+    def _one_count_per_event(self) -> Self:
+        if len(self.event_times_s) != len(self.event_tokens):
+            raise ValueError("event_times_s and event_tokens differ in length")
+        return self
 
 
 class Series(Record):

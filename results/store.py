@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from results import database, schema
-from results.errors import StoreError, UsageError
+from results.errors import StoreWriteError, UsageError
 from results.reading import RunSummary, read_attempts, read_run, run_summaries
 from results.records import (
     Case,
@@ -20,8 +20,6 @@ from results.records import (
     RunEvent,
     Score,
 )
-
-R = TypeVar("R")
 
 
 class Store:
@@ -147,7 +145,7 @@ class Store:
 
     def runs(self, limit: int | None = None) -> list[RunSummary]:
         """Runs, newest first."""
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             return run_summaries(connection, limit)
 
     def resolve_run(self, reference: str) -> str:
@@ -158,7 +156,7 @@ class Store:
         """
         run, tag = schema.runs, schema.run_tags
         newest = sa.select(run.c.run_id).order_by(run.c.started_at.desc(), run.c.run_id.desc())
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             if reference == "latest":
                 found = list(connection.execute(newest.limit(1)).scalars())
                 if not found:
@@ -180,7 +178,7 @@ class Store:
         Raises:
             UsageError: there is no such run.
         """
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             run = read_run(connection, run_id)
             events = connection.execute(
                 sa.select(schema.run_events)
@@ -215,7 +213,7 @@ class Store:
             .order_by(schema.attempts.c.started_at.desc())
             .limit(limit)
         )
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             return read_attempts(connection, schema.attempts.c.attempt_id.in_(newest))
 
     def planned_cases(self) -> list[PlannedCase]:
@@ -227,9 +225,9 @@ class Store:
             .join(schema.cases, plan.c.case_id == schema.cases.c.case_id)
             .order_by(schema.runs.c.started_at, plan.c.position)
         )
-        with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        newest = {row.case_id: PlannedCase(case=Case(**row.facts), **row.plan) for row in rows}
+        with self._reading() as connection:
+            rows = connection.execute(query)
+            newest = {row.case_id: PlannedCase(case=Case(**row.facts), **row.plan) for row in rows}
         return list(newest.values())
 
     def resolve_request(self, reference: str) -> str:
@@ -239,7 +237,7 @@ class Store:
             UsageError: no request, or several, answer to it.
         """
         column = schema.requests.c.request_id
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             query = sa.select(column).where(column.startswith(reference, autoescape=True)).limit(2)
             found = list(connection.execute(query).scalars())
         if len(found) != 1:
@@ -250,14 +248,19 @@ class Store:
     # ---- inside
 
     @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        remedy = "End what holds it, or look for damage with `bench db check`."
+        with database.readable_errors("The store cannot be read", remedy), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except sa.exc.OperationalError as error:
-            raise StoreError(
-                f"The store could not be written: {error.orig}. Free it or its disk and go on with --resume."
-            ) from error
+        remedy = "Free it or its disk and go on with --resume, or look for damage with `bench db check`."
+        with (
+            database.readable_errors("The store could not be written", remedy, StoreWriteError),
+            self.engine.begin() as connection,
+        ):
+            yield connection
 
     def _add_attempt(
         self, connection: sa.Connection, attempt: Measurement | Failure, timing: str | None, warnings: Sequence[Any]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from results.caveats import sentence
+from results.format import quantity
 from results.metrics import METRICS, process_value, request_values
 from results.records import Failure, Measurement, PlannedCase, Report, RowWarning, Score
 from results.stats import Estimate, estimate
@@ -15,6 +16,9 @@ HEADLINE = ("ttft_s", "prefill_tps", "decode_tps", "e2e_s", "peak_rss_bytes", "p
 
 Scores = Mapping[str, Sequence[Score]]
 """Scores by request id."""
+
+FAULTS = frozenset({"oom", "timeout", "crash", "bad_output", "engine_error"})
+"""Kinds of failure that tell something about the case itself; the others tell what the machine lacks, or that nobody tried."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +110,36 @@ def run_to_dict(report: Report) -> dict[str, Any]:
 
 
 def by_case(report: Report) -> tuple[dict[str, list[Measurement]], dict[str, tuple[Failure, ...]]]:
-    """Measurements and failures by case id, empty for the others; an interruption that was made good later is left out."""
+    """Measurements and unresolved failures by case id, empty for the others."""
     measured: dict[str, list[Measurement]] = defaultdict(list)
     for measurement in report.measurements:
         measured[measurement.case_id].append(measurement)
     failed: dict[str, tuple[Failure, ...]] = defaultdict(tuple)
-    done = {(m.case_id, m.process) for m in report.measurements}
-    for failure in report.failures:
-        if failure.kind != "interrupted" or (failure.case_id, failure.process) not in done:
-            failed[failure.case_id] += (failure,)
+    for failure in unresolved(report.measurements, report.failures):
+        failed[failure.case_id] += (failure,)
     return measured, failed
+
+
+def unresolved(measurements: Iterable[Measurement], failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    """The failures that still stand, in their order: one for each process of a case that was never measured.
+
+    Of several tries the last one counts, but an interrupted one does not undo what an earlier one told.
+    """
+    done = {(one.run_id, one.case_id, one.process) for one in measurements}
+    last: dict[tuple[str, str, int], Failure] = {}
+    ordered = list(failures)
+    for failure in sorted(ordered, key=lambda one: (one.kind != "interrupted", one.started_at)):
+        last[failure.run_id, failure.case_id, failure.process] = failure
+    standing = {failure.attempt_id for key, failure in last.items() if key not in done}
+    return tuple(failure for failure in ordered if failure.attempt_id in standing)
+
+
+def estimate_text(one: Estimate | None, metric: str, unknown: str = "–") -> str:
+    """An estimate with its unit and interval, such as `47.4 ms [46.9, 48.1]`; no interval for exact metrics or of no width."""
+    if one is None:
+        return unknown
+    interval = () if METRICS[metric].exact or one.low == one.high else (one.low, one.high)
+    return quantity(one.value, METRICS[metric].unit, *interval)
 
 
 def scores_by_request(report: Report) -> Scores:

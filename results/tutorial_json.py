@@ -10,7 +10,7 @@ from results.alerts import Point, evaluate, points_of, report_targets
 from results.metrics import request_values
 from results.records import Failure, Measurement, PlannedCase, Report, Request
 from results.rules import load_rules
-from results.summary import request_scores, scores_by_request
+from results.summary import request_scores, scores_by_request, unresolved
 
 MB = 2**20
 LAST = 100
@@ -86,7 +86,7 @@ def quality_summary(rows: Sequence[Row]) -> Row:
 
 
 def _performance(report: Report) -> list[Row]:
-    attempts: list[Measurement | Failure] = [*report.measurements, *report.failures]
+    attempts: list[Measurement | Failure] = [*report.measurements, *unresolved(report.measurements, report.failures)]
     found = []
     for planned in report.run.planned:
         if planned.case.purpose == "speed":
@@ -131,7 +131,7 @@ def _value(metric: str, request: Request, divisor: float = 1.0) -> float | None:
 
 def _quality(report: Report) -> list[Row]:
     scores = scores_by_request(report)
-    attempts: list[Measurement | Failure] = [*report.measurements, *report.failures]
+    attempts: list[Measurement | Failure] = [*report.measurements, *unresolved(report.measurements, report.failures)]
     requests = sorted((request for attempt in attempts for request in attempt.requests), key=lambda request: request.sent_at)
     rows: list[Row] = []
     for request in requests:

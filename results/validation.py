@@ -50,8 +50,10 @@ def validate(data: dict[str, Any], model: type[M], source: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        findings = [f"{source}: {finding}" for finding in dict.fromkeys(_finding(one, model) for one in error.errors())]
-        raise UsageError("\n".join(findings)) from None
+        firsts: dict[str, str] = {}
+        for one in error.errors():
+            firsts.setdefault(field_path(_without_union_tags(one["loc"], model, one["type"])), _finding(one, model))
+        raise UsageError("\n".join(f"{source}: {finding}" for finding in firsts.values())) from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -70,9 +72,7 @@ def field_path(location: Iterable[str | int]) -> str:
 
 
 def _finding(error: Any, model: type[BaseModel]) -> str:
-    location: tuple[str | int, ...] = tuple(
-        part for part in error["loc"] if isinstance(part, int) or part.isidentifier() or "-" in part
-    )
+    location = _without_union_tags(error["loc"], model, error["type"])
     path, given, kind = field_path(location), error["input"], error["type"]
     if kind == "extra_forbidden":
         return f"{path}: unknown key{nearest(str(location[-1]), _keys(model, location[:-1]))}"
@@ -87,6 +87,16 @@ def _finding(error: Any, model: type[BaseModel]) -> str:
         return f"{path}: {error['ctx']['error']}" if path else str(error["ctx"]["error"])
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{path}: {message}, found {_kind(given)}."
+
+
+def _without_union_tags(location: tuple[str | int, ...], model: type[BaseModel], kind: str) -> tuple[str | int, ...]:
+    """The path in the file: pydantic adds the alternatives of a union that it tried."""
+    kept: list[str | int] = []
+    for number, part in enumerate(location):
+        known = isinstance(part, int) or part in _keys(model, tuple(kept))
+        if known or (kind == "extra_forbidden" and number == len(location) - 1):
+            kept.append(part)
+    return tuple(kept)
 
 
 def location_name(location: tuple[str | int, ...]) -> str:

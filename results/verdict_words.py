@@ -42,7 +42,7 @@ def detectable(row: ComparisonRow) -> str:
 def gaps(comparison: Comparison) -> list[str]:
     """What only one side has, one line each."""
     labels = {one.case.case_id: one.label for one in (*comparison.a_run.planned, *comparison.b_run.planned)}
-    lines = [f"Failed on B only: {labels[one.case_id]}: {one.kind}: {one.message}" for one in comparison.newly_failed]
+    lines = [f"Newly failed on B: {labels[one.case_id]}: {one.kind}: {one.message}" for one in comparison.newly_failed]
     told = {one.case_id for one in comparison.newly_failed} | {one.case.case_id for one in comparison.unreached}
     for words, cases in (
         ("Not reached on B", comparison.unreached),

@@ -61,6 +61,22 @@ def go_wrong() -> None:
     if MODE == "wrong event":
         send("request", request={"index": "many"})
         time.sleep(60)
+    if MODE == "unknown kind":
+        send("failed", kind="kaput", message="?")
+        time.sleep(60)
+    if MODE == "infinite progress":
+        print('{"event": "phase", "phase": "measure", "done": Infinity, "total": 1}', flush=True)
+        time.sleep(60)
+    if MODE == "uneven request":
+        send("request", request=request(1) | {"event_tokens": [1]})
+        time.sleep(60)
+    if MODE == "same request":
+        send("request", request=request(0) | {"request_id": "once"})
+        send("request", request=request(0) | {"request_id": "once"})
+        time.sleep(60)
+    if MODE == "chatter":
+        while True:
+            send("phase", phase="measure", done=0, total=1)
     if MODE == "says oom":
         send("failed", kind="oom", message="Memory ran out: choose a smaller model.")
         send("bye")

@@ -143,6 +143,16 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/results.db"
 
 
+def test_a_failure_made_good_is_no_failed_request(tmp_path: Path) -> None:
+    report = make_report(with_failure=False)
+    crashed = make_failure("x", report.run.planned[0].case, process=1)
+    report = report.model_copy(update={"failures": (crashed,)})
+    assert [len(target.points) for target in report_targets(report)] == [9, 9, 0]
+    with Store.writing(str(tmp_path / "results.db")) as store:
+        store_report(store, report)
+        assert all(point.ok for target in stored_targets(store, 100) for point in target.points)
+
+
 def test_stored_targets_look_over_all_runs(url: str) -> None:
     old = make_report(started_at=START - timedelta(days=1), run_id="20260228-120000-aaaa", with_failure=False)
     with Store.writing(url) as store:

@@ -57,7 +57,15 @@ def test_nearest(asked: str, found: list[str]) -> None:
 
 def test_unknown_model_is_one_sentence() -> None:
     assert str(unknown_model("gemma-3-8b-it")) == (
-        "there is no model 'gemma-3-8b-it'; the nearest are gemma-3-4b-it, gemma-3-12b-it, gemma-3-1b-it, gemma-3-27b-it"
+        "'gemma-3-8b-it' is not in the catalog (the nearest there are gemma-3-4b-it, gemma-3-12b-it, gemma-3-1b-it, "
+        "gemma-3-27b-it): name any other model by its hub id, such as google/gemma-3-1b-it, or by the path of its folder "
+        "or .gguf file"
     )
     assert unknown_model("gemma-vl").exit_code == 2
-    assert "google/gemma-3-1b-it, a folder or a .gguf file" in str(unknown_model("llama"))
+    assert str(unknown_model("llama")).startswith("'llama' is not in the catalog (it has names such as gemma-3-270m): name any")
+
+
+def test_models_newer_than_the_catalog_are_not_denied() -> None:
+    message = str(unknown_model("gemma-4-12b-it"))
+    assert message.startswith("'gemma-4-12b-it' is not in the catalog (the nearest there are gemma-3-12b-it, ")
+    assert "by its hub id" in message

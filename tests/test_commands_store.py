@@ -15,6 +15,7 @@ import pytest
 from fakes import START, make_environment, make_report, store_report
 from terminal import run_bench
 
+from bench.holding import hold_run
 from results.store import Store
 
 FIRST, SECOND, THIRD = "20260301-120000-aaaa", "20260302-120000-bbbb", "20260303-120000-cccc"
@@ -136,6 +137,17 @@ def test_rm_needs_yes_off_a_terminal_and_removes_all_or_nothing(url: str) -> Non
         assert [run.run_id for run in store.runs()] == [SECOND]
 
 
+def test_rm_refuses_a_run_that_is_going_on(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    with hold_run(SECOND):
+        found = run_bench("rm", FIRST, SECOND, "--yes", "--store", url)
+    assert found.code == 2
+    assert f"Run {SECOND} is still going on" in found.error
+    with Store.reading(url) as store:
+        assert len(store.runs()) == 3
+    assert run_bench("rm", FIRST, SECOND, "--yes", "--store", url).code == 0
+
+
 @pytest.mark.parametrize(("answer", "left"), [("n", 3), ("y", 2)])
 def test_rm_asks_on_a_terminal(url: str, answer: str, left: int) -> None:
     ours, theirs = pty.openpty()
@@ -183,6 +195,20 @@ def test_db_check_lists_damaged_pages(url: str) -> None:
     found = run_bench("db", "check", "--store", url)
     assert found.code == 5
     assert "The store is damaged" in found.output
+
+
+def test_commands_on_a_damaged_store_end_with_a_sentence(url: str) -> None:
+    content = bytearray(Path(url).read_bytes())
+    with closing(sqlite3.connect(url)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'runs'").fetchone()
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    Path(url).write_bytes(content)
+    for arguments in (("show",), ("show", "latest"), ("export", "latest"), ("tag", "main", "x"), ("rm", "main", "--yes")):
+        found = run_bench(*arguments, "--store", url)
+        assert found.code == 2
+        assert "The store cannot be read" in found.error
+        assert "\n" not in found.error
 
 
 def test_db_upgrade_says_what_it_did(url: str, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A conversion appears whole or not at all, whoever is killed when, and gives the weights and words of its source."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 from filelock import FileLock
 from tiny_gemma import gguf_header, make_tiny_gguf, tiny_model
 
-from bench.convert import complete, is_whole, publish, read_manifest
+from bench.convert import complete, is_whole, place, publish, read_manifest
 
 FACTS = {"source": {"name": "m.gguf"}}
 
@@ -114,6 +116,22 @@ def test_the_second_waits_and_says_so(tmp_path: Path) -> None:
     assert is_whole(target)
 
 
+def test_a_file_is_linked_or_copied(tmp_path: Path) -> None:
+    def denied(_source: Path, _target: Path) -> None:
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    source = tmp_path / "m.gguf"
+    source.write_bytes(b"weights")
+    for name, ways in (("a", (os.symlink, os.link)), ("b", (denied, os.link)), ("c", (denied, denied, shutil.copyfile))):
+        place(source, tmp_path / name, ways)
+        assert (tmp_path / name).read_bytes() == b"weights"
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / "b").samefile(source)
+    assert not (tmp_path / "c").samefile(source)
+    with pytest.raises(OSError, match="privilege"):
+        place(source, tmp_path / "d", (denied, denied))
+
+
 def start(source: Path, target: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-P", "-m", "bench.convert", str(source), str(target)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -126,6 +144,8 @@ def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["step"].startswith("waiting for another run")
+        if (score := Path(f"/proc/{child.pid}/oom_score_adj")).exists():
+            assert score.read_text() == "1000\n"
         child.stdin.close()
         assert child.wait(timeout=10) == 1
     assert not (tmp_path / "abc").exists()

@@ -31,7 +31,7 @@ from markdown_it import MarkdownIt
 
 from bench.commands.export import export
 from results.errors import GemmeterError, StoreError, UsageError
-from results.export import FORMATS, format_of, write_whole
+from results.export import FORMATS, format_of, portable, write_whole
 from results.export_csv import COLUMNS
 from results.export_md import block, inline
 from results.format import plain
@@ -158,13 +158,63 @@ def test_html_needs_nothing_from_outside() -> None:
     assert text.count("<svg") == text.count("<desc>")
 
 
+HOME = Path("/home/alice")
+
+
+def private_report() -> Report:
+    """A report with paths of this machine wherever they can stand."""
+    report = make_report()
+    (failure,) = report.failures
+    run = report.run.model_copy(
+        update={
+            "command": ("bench", "run", "/home/alice/work/suite.yaml", "--set=models=~/models/gemma", "--set=dtypes=[fp32]"),
+            "suite_source": {"models": [{"path": "/home/alice/models/gemma"}, "~bob/gemma"], "question": "and/or?"},
+        }
+    )
+    told = {
+        "message": "/home/alice/models/gemma/config.json is missing: put it into /home/alice.",
+        "stderr_tail": 'File "/home/alice/venv/lib/site.py", line 1\nFile "/home/alice2/x"\nFile "/usr/lib/python3/y.py"',
+    }
+    return report.model_copy(update={"run": run, "failures": (failure.model_copy(update=told),)})
+
+
+def test_portable_leaves_no_path_of_this_machine() -> None:
+    found = portable(private_report(), HOME)
+    assert found.run.command == ("bench", "run", "suite.yaml", "--set=models=gemma", "--set=dtypes=[fp32]")
+    assert found.run.suite_source == {"models": [{"path": "gemma"}, "gemma"], "question": "and/or?"}
+    (failure,) = found.failures
+    assert failure.message == "~/models/gemma/config.json is missing: put it into ~."
+    assert failure.stderr_tail == 'File "~/venv/lib/site.py", line 1\nFile "/home/alice2/x"\nFile "/usr/lib/python3/y.py"'
+    assert portable(found, HOME) == found
+    assert portable(private_report(), Path("/")).failures == private_report().failures
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_format_tells_private_paths(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(HOME))
+    text = html.unescape(FORMATS[name](private_report()))
+    assert "/home/alice/" not in text
+    assert "~/models/gemma/config.json is missing" in text.replace("\\", "")
+    if name in ("json", "md", "html"):
+        assert "suite.yaml" in text and "work/suite.yaml" not in text
+
+
+@pytest.mark.parametrize("name", ["csv", "md", "html", "tutorial-json"])
+def test_a_failure_made_good_stands_in_json_only(name: str) -> None:
+    report = make_report(with_failure=False)
+    crashed = make_failure("x", report.run.planned[0].case, process=1)
+    retried = report.model_copy(update={"failures": (crashed,)})
+    assert "SIGKILL" not in FORMATS[name](retried)
+    assert Report.from_json(FORMATS["json"](retried)).failures == (crashed,)
+
+
 # ---- what goes in comes out, as text
 
 
 @given(NASTY)
 def test_json_round_trip(text: str) -> None:
     report = nasty_report(text)
-    assert Report.from_json(FORMATS["json"](report)) == report
+    assert Report.from_json(FORMATS["json"](report)) == portable(report)
 
 
 @given(NASTY)

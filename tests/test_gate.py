@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from results.compare import Comparison, ComparisonRow, compare
 from results.gate import EXIT_CODES, VERDICTS, Verdict, judge, verdict_of
-from results.records import RowWarning
+from results.records import Report, RowWarning
 from results.stats import Estimate, Shift, paired, welch
 
 BACK: dict[Verdict, Verdict] = {"regression": "improvement", "improvement": "regression"}
@@ -182,8 +182,19 @@ SAME, WORSE, BETTER, UNSURE = of_ratio(1.0, 0.01), of_ratio(1.2, 0.01), of_ratio
         (make_comparison(SAME, BETTER), "improvement", 0),
         (make_comparison(SAME, UNSURE, BETTER), "inconclusive", 3),
         (make_comparison(SAME, UNSURE, BETTER, WORSE), "regression", 1),
-        (make_comparison(SAME, newly_failed=(make_failure("f"),)), "regression", 1),
-        (make_comparison(newly_failed=(make_failure("f"),)), "regression", 1),
+        (make_comparison(SAME, newly_failed=(make_failure("f"),), only_a=(make_planned(),)), "regression", 1),
+        (make_comparison(newly_failed=(make_failure("f"),), only_a=(make_planned(),)), "regression", 1),
+        (make_comparison(SAME, newly_failed=(make_failure("f"),)), "inconclusive", 3),  # other processes measured it
+        (
+            make_comparison(BETTER, newly_failed=(make_failure("f", kind="missing_weights"),), only_a=(make_planned(),)),
+            "inconclusive",
+            3,
+        ),
+        (
+            make_comparison(WORSE, newly_failed=(make_failure("f", kind="unsupported"),), only_a=(make_planned(),)),
+            "regression",
+            1,
+        ),
         (make_comparison(SAME, unreached=(make_planned(),)), "inconclusive", 3),
         (make_comparison(SAME, only_b=(make_planned(),)), "no_change", 0),
         (make_comparison(), "inconclusive", 3),
@@ -193,6 +204,36 @@ SAME, WORSE, BETTER, UNSURE = of_ratio(1.0, 0.01), of_ratio(1.2, 0.01), of_ratio
 def test_the_strongest_verdict_wins(comparison: Comparison, verdict: Verdict, code: int) -> None:
     assert verdict_of(comparison) == verdict
     assert EXIT_CODES[verdict] == code
+
+
+@pytest.mark.parametrize("kind", ["oom", "timeout", "crash", "bad_output", "engine_error"])
+def test_a_case_that_fails_in_every_process_of_b_is_a_regression(kind: str) -> None:
+    a, b = lost_on_b(kind)
+    assert verdict_of(compare(a, b)) == "regression"
+
+
+@pytest.mark.parametrize("kind", ["unsupported", "missing_dependency", "missing_weights", "interrupted", "pruned"])
+def test_what_the_machine_lacks_is_no_regression(kind: str) -> None:
+    a, b = lost_on_b(kind)
+    assert verdict_of(compare(a, b)) == "inconclusive"
+
+
+def lost_on_b(kind: str) -> tuple[Report, Report]:
+    """Two equal runs, but that B measured its first case in no process."""
+    a, b = make_report(with_failure=False), make_report(run_id="20260302-120000-bbbb", with_failure=False)
+    case = b.run.planned[0].case
+    kept = tuple(one for one in b.measurements if one.case_id != case.case_id)
+    failures = tuple(make_failure(f"x{p}", case, run_id=b.run.run_id, process=p, kind=kind) for p in range(3))
+    return a, b.model_copy(update={"measurements": kept, "failures": failures})
+
+
+def test_a_crash_in_one_process_of_b_is_inconclusive_and_made_good_it_is_nothing() -> None:
+    a, b = make_report(with_failure=False), make_report(run_id="20260302-120000-bbbb", with_failure=False, seed=2)
+    crashed = make_failure("x", b.run.planned[0].case, run_id=b.run.run_id, process=2)
+    made_good = b.model_copy(update={"failures": (crashed,)})
+    assert verdict_of(compare(a, made_good)) == "no_change"
+    fewer = tuple(one for one in b.measurements if (one.case_id, one.process) != (crashed.case_id, 2))
+    assert verdict_of(compare(a, made_good.model_copy(update={"measurements": fewer}))) == "inconclusive"
 
 
 def test_reports_end_to_end() -> None:

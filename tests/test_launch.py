@@ -65,6 +65,9 @@ def test_a_good_worker_measures_all(monkeypatch: pytest.MonkeyPatch) -> None:
         ("no requests", "bad_output", -9, "wrong event"),
         ("wrong case", "bad_output", -9, "wrong event"),
         ("wrong event", "bad_output", -9, "wrong event"),
+        ("unknown kind", "bad_output", -9, "wrong event"),
+        ("infinite progress", "bad_output", -9, "wrong event"),
+        ("uneven request", "bad_output", -9, "wrong event"),
         ("says oom", "oom", 0, "smaller model"),
     ],
 )
@@ -120,6 +123,17 @@ def test_the_kernels_kill_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) 
     failure = failure_of(run("sigkill", monkeypatch, oom_kills=lambda: next(kills)))
     assert failure.kind == "oom"
     assert "kernel" in failure.message
+
+
+def test_a_request_that_comes_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = failure_of(run("same request", monkeypatch))
+    assert failure.kind == "bad_output"
+    assert [request.request_id == "once" for request in failure.requests] == [False, True]
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_stops_talking_is_late_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failure_of(run("chatter", monkeypatch, timeout_s=1.5)).kind == "timeout"
 
 
 @pytest.mark.slow

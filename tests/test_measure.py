@@ -58,8 +58,6 @@ class FakeSession:
 
     def reset(self) -> None: ...
 
-    def close(self) -> None: ...
-
 
 def tools(clock: FakeClock) -> Instruments:
     rss = iter(range(1000, 10**9, 10))

@@ -10,12 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
+from fakes import START, make_failure, make_measurement, make_run
 from terminal import run_bench
 
+from bench.commands.run import exit_code
 from results.records import Report
 from results.store import Store
 
@@ -248,6 +251,25 @@ def test_errors_go_to_stderr_without_a_traceback(folder: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("Error: There is no suite 'nosuch'")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failure_made_good_does_not_fail_the_run() -> None:
+    crashed, measured = make_failure("f"), make_measurement("m")
+    assert exit_code(Report(run=make_run(), measurements=(measured,), failures=(crashed,))) == 0
+    elsewhere = make_failure("g", process=1)
+    assert exit_code(Report(run=make_run(), measurements=(measured,), failures=(crashed, elsewhere))) == 5
+    assert exit_code(Report(run=make_run(), measurements=(measured,), failures=(crashed, elsewhere)), ("crash",)) == 0
+    stopped = make_failure("h", kind="interrupted", started_at=START + timedelta(minutes=9))
+    assert exit_code(Report(run=make_run(), measurements=(make_measurement("m", process=1),), failures=(crashed, stopped))) == 5
+
+
+def test_a_closed_pipe_is_no_verdict(folder: Path) -> None:
+    command = " ".join(f"'{word}'" for word in (*BENCH, "schema"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.stdout.strip() in ("0", "5")
     assert "Traceback" not in done.stderr
 
 

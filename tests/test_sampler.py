@@ -65,6 +65,20 @@ def test_a_whole_tree_is_summed_and_ended() -> None:
     assert all(processes.rss_bytes(pid) == 0 for pid in pids)
 
 
+def test_device_memory_is_unknown_where_the_driver_numbers_processes_otherwise() -> None:
+    import os
+
+    def usage(found: dict[int, int] | None) -> tuple[int | None, int]:
+        sampler = Sampler(os.getpid(), lambda _: None, floor_bytes=0, on_device=lambda: found)
+        sampler.begin()
+        used = sampler.end()
+        return used.peak_device_bytes, used.foreign_device_processes
+
+    assert usage(None) == (None, 0)
+    assert usage({999_999_999: 5}) == (None, 0)
+    assert usage({os.getpid(): 7, 999_999_999: 5}) == (7, 1)
+
+
 def test_thinning_keeps_the_peak() -> None:
     points = [(float(n), 1000.0 if n == 7777 else float(n % 10)) for n in range(10_000)]
     kept = thin(points, 100)

@@ -1,6 +1,8 @@
 """The store gives back what was put in, and refuses what it cannot hold."""
 
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from fakes import make_report, store_report
 
 from results import database, schema
-from results.errors import StoreError, UsageError
+from results.errors import StoreError, StoreWriteError, UsageError
 from results.records import Score
 from results.store import Store
 
@@ -115,6 +117,132 @@ def test_foreign_database_and_rubbish_are_refused(tmp_path: Path) -> None:
         for opening in (Store.reading, Store.writing):
             with pytest.raises(StoreError):
                 opening(str(tmp_path / name))
+
+
+def test_a_foreign_database_stays_as_it_was(tmp_path: Path) -> None:
+    for mode in ("wal", "delete"):
+        path = tmp_path / f"{mode}.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+            connection.execute("CREATE TABLE t (x)")
+        before = path.read_bytes()
+        for opening in (Store.reading, Store.writing, database.upgrade):
+            with pytest.raises(StoreError, match="no Gemmeter store"):
+                opening(str(path))
+            assert path.read_bytes() == before
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == (mode,)
+
+
+def test_a_new_store_has_the_journal_mode_that_is_safe_here(url: str, tmp_path: Path) -> None:
+    Store.writing(url).close()
+    with closing(sqlite3.connect(tmp_path / ".bench/results.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal" if database.wal_is_safe() else "delete",)
+
+
+def test_an_older_store_is_copied_and_then_upgraded(url: str, tmp_path: Path) -> None:
+    report = make_report()
+    with Store.writing(url) as store:
+        store_report(store, report)
+    later = Path(shutil.copytree(database.MIGRATIONS, tmp_path / "later"))
+    (later / "versions" / "0002_later.py").write_text(
+        "from alembic import op\n"
+        "revision, down_revision, branch_labels, depends_on = 'later', '0001', None, None\n"
+        "def upgrade():\n"
+        "    op.execute('CREATE TABLE later (x)')\n"
+    )
+    with pytest.raises(StoreError, match="older than this version: run `bench db upgrade`"):
+        database.open_for_reading(url, migrations=later)
+    done = database.upgrade(url, migrations=later)
+    assert (done.before, done.after) == ("0001", "later")
+    assert done.copy is not None
+    assert done.copy.parent == tmp_path / ".bench"
+    with Store.reading(str(done.copy)) as store:
+        assert store.report(report.run.run_id).run == report.run
+    with closing(database.open_for_reading(url, migrations=later).raw_connection()) as connection:
+        assert connection.cursor().execute("SELECT count(*) FROM later").fetchone() == (0,)
+    with pytest.raises(StoreError, match="newer version"):
+        Store.reading(url)
+    assert database.upgrade(url, migrations=later) == database.Upgrade("later", "later", None)
+
+
+def test_a_failed_upgrade_leaves_the_store_and_a_copy(url: str, tmp_path: Path) -> None:
+    Store.writing(url).close()
+    later = Path(shutil.copytree(database.MIGRATIONS, tmp_path / "later"))
+    (later / "versions" / "0002_later.py").write_text(
+        "from alembic import op\n"
+        "revision, down_revision, branch_labels, depends_on = 'later', '0001', None, None\n"
+        "def upgrade():\n"
+        "    op.execute('CREATE TABLE later (x)')\n"
+        "    op.execute('DROP TABLE nosuch')\n"
+    )
+    with pytest.raises(StoreError, match="no such table: nosuch"):
+        database.open_for_writing(url, migrations=later)
+    with Store.reading(url) as store, store.engine.connect() as connection:
+        assert "later" not in sa.inspect(connection).get_table_names()
+    assert len(list((tmp_path / ".bench").glob("*.backup.db"))) == 1
+
+
+def test_damage_met_while_reading_is_one_sentence(url: str, tmp_path: Path) -> None:
+    report = make_report()
+    with Store.writing(url) as store:
+        store_report(store, report)
+    path = tmp_path / ".bench/results.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        pages = connection.execute("SELECT rootpage FROM sqlite_master WHERE name IN ('runs', 'attempts')").fetchall()
+    content = bytearray(path.read_bytes())
+    for (page,) in pages:
+        content[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(content)
+    with Store.reading(url) as store:
+        for read in (
+            store.runs,
+            store.planned_cases,
+            lambda: store.resolve_run("latest"),
+            lambda: store.report(report.run.run_id),
+        ):
+            with pytest.raises(StoreError, match=r"^The store cannot be read: .*malformed\. .*`bench db check`\.$"):
+                read()
+
+
+@pytest.mark.parametrize("value", ["{", '{"model": 3}'])
+def test_rows_that_make_no_record_are_one_sentence(url: str, tmp_path: Path, value: str) -> None:
+    with Store.writing(url) as store:
+        store_report(store, make_report())
+    with closing(sqlite3.connect(tmp_path / ".bench/results.db")) as connection, connection:
+        connection.execute("UPDATE cases SET facts = ?", (value,))
+    with Store.reading(url) as store, pytest.raises(StoreError, match="The store cannot be read"):
+        store.planned_cases()
+
+
+def test_a_locked_store_is_one_sentence(url: str, tmp_path: Path) -> None:
+    with Store.writing(url) as store:
+        with store.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        with closing(sqlite3.connect(tmp_path / ".bench/results.db", isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode = DELETE")
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(StoreError, match=r"cannot be read: database is locked\. End what holds it"):
+                store.runs()
+            with pytest.raises(StoreWriteError, match=r"could not be written: database is locked\. Free it"):
+                store.remove_run("x")
+
+
+def test_writes_that_fail_are_failed_benchmarks(url: str) -> None:
+    report = make_report()
+    with Store.writing(url) as store:
+        store_report(store, report)
+        with pytest.raises(StoreWriteError, match="UNIQUE constraint failed") as twice:
+            store.add_run(report.run)
+        with store.engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreWriteError, match="full") as full:
+            store_report(store, make_report(run_id="20260302-120000-bbbb"))
+        assert (twice.value.exit_code, full.value.exit_code) == (5, 5)
+        assert database.check(store.engine) == []
 
 
 def test_backup_is_whole_and_never_overwrites(url: str, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_ids_do_not_depend_on_order_names_or_repetition(write: Callable[[str], P
 
 
 def test_overrides_replace_defaults_axes_and_includes(write: Callable[[str], Path]) -> None:
-    planned = plan(write(GOOD.replace("exclude: [{dtype: bf16, output_tokens: 32}]", "")), {"processes": 1, "dtype": "bf16"})
+    planned = plan(write(GOOD), {"processes": 1, "dtype": "bf16"})
     assert {one.case.dtype for one in planned} == {"bf16"}
     assert {one.processes for one in planned} == {1}
 
@@ -103,6 +103,9 @@ def test_overrides_replace_defaults_axes_and_includes(write: Callable[[str], Pat
         (("fp32, bf16", "fp32, bf61"), "matrix.dtype[1]: unknown dtype 'bf61', did you mean 'bf16'?"),
         (("dtype: [fp32, bf16]", "quantization: [fp32, bf16, int3]"), "matrix.quantization[2]: unknown quantization 'int3'"),
         (("dtype: [", "dtpye: ["), "matrix.dtpye: unknown key, did you mean 'dtype'?"),
+        (("{processes: 2}", "{threads: 0}"), "defaults.threads: input should be greater than or equal to 1, found 0."),
+        (("{processes: 2}", "{timeout_s: .inf}"), "defaults.timeout_s: input should be a finite number"),
+        (("{processes: 2}", "{min_seconds: 60, timeout_s: 10}"), "min_seconds 60 must be less than timeout_s 10"),
         (("question:", "qestion:"), "qestion: unknown key, did you mean 'question'?"),
         (("question: Is it fast?\n", ""), "question: is missing."),
         (("output_tokens: [16, 32]", "output_tokens: []"), "matrix.output_tokens: is empty: give at least one value."),
@@ -155,6 +158,14 @@ def test_unknown_suites_get_the_nearest_name(tmp_path: Path) -> None:
         find_suite("quikstart")
     with pytest.raises(UsageError, match="no suite file"):
         find_suite(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize("overrides", [{"dtype": "fp32"}, {"output_tokens": 8}, {"model": "other", "threads": 1}])
+def test_the_quickstart_can_be_overridden(overrides: dict[str, object]) -> None:
+    planned = plan(find_suite("quickstart"), overrides)
+    assert planned
+    if "dtype" in overrides:
+        assert {one.case.dtype for one in planned} == {"fp32"}
 
 
 def test_paths_are_relative_to_the_suite(write: Callable[[str], Path], tmp_path: Path) -> None:

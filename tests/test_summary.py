@@ -1,12 +1,25 @@
 """Rows tell what was measured, what failed and what may have spoiled it."""
 
 import json
+from datetime import timedelta
 
 import pytest
-from fakes import make_case, make_failure, make_measurement, make_planned, make_report, make_request, make_run
+from fakes import START, make_case, make_failure, make_measurement, make_planned, make_report, make_request, make_run
 
-from results.records import Case, Report, RowWarning, Score
-from results.summary import by_case, caveats_of, estimates_of, quality_of, request_scores, run_to_dict, summarize, worst_of_each
+from results.records import Case, Failure, Report, RowWarning, Score
+from results.stats import Estimate
+from results.summary import (
+    by_case,
+    caveats_of,
+    estimate_text,
+    estimates_of,
+    quality_of,
+    request_scores,
+    run_to_dict,
+    summarize,
+    unresolved,
+    worst_of_each,
+)
 
 CASE = make_case()
 
@@ -75,12 +88,45 @@ def test_status_of_cases_that_failed_partly_or_were_not_reached() -> None:
     assert (missing.status, missing.warnings, missing.estimates) == ("missing", (), {})
 
 
-def test_an_interruption_made_good_is_forgotten_and_a_crash_is_not() -> None:
-    interrupted, crashed = make_failure("f", kind="interrupted"), make_failure("g")
-    report = Report(run=make_run(), measurements=(make_measurement("m"),), failures=(interrupted, crashed))
-    assert by_case(report)[1][CASE.case_id] == (crashed,)
-    lost = make_failure("f", kind="interrupted", process=2)
-    assert by_case(report.model_copy(update={"failures": (lost,)}))[1][CASE.case_id] == (lost,)
+def test_a_failure_made_good_is_forgotten_whatever_its_kind() -> None:
+    made_good = make_failure("f", kind="interrupted"), make_failure("g"), make_failure("h", kind="oom")
+    lost = make_failure("i", process=2)
+    report = Report(run=make_run(), measurements=(make_measurement("m"),), failures=(*made_good, lost))
+    assert by_case(report)[1][CASE.case_id] == (lost,)
+    (row,) = summarize(report)
+    assert (row.status, row.failures) == ("partly", (lost,))
+    (row,) = summarize(report.model_copy(update={"failures": made_good}))
+    assert (row.status, row.failures) == ("measured", ())
+    assert "failed_processes" not in {one.kind for one in row.warnings}
+
+
+def test_of_several_tries_the_last_one_counts_and_an_interrupted_one_undoes_nothing() -> None:
+    def tried(attempt_id: str, kind: str, minute: int, **changes: object) -> Failure:
+        return make_failure(attempt_id, kind=kind, started_at=START + timedelta(minutes=minute), **changes)
+
+    first, again, stopped = tried("a", "oom", 0), tried("b", "crash", 1), tried("c", "interrupted", 2)
+    assert unresolved([], [first, again]) == (again,)
+    assert unresolved([], [stopped, again, first]) == (again,)  # in any order
+    assert unresolved([], [stopped]) == (stopped,)
+    other = tried("d", "timeout", 0, process=1)
+    assert unresolved([], [other, first, stopped]) == (other, first)
+    assert unresolved([make_measurement("m", process=1)], [other, first]) == (first,)
+    elsewhere = make_measurement("m", run_id="another")
+    assert unresolved([elsewhere], [first]) == (first,)
+
+
+@pytest.mark.parametrize(
+    ("metric", "estimate", "text"),
+    [
+        ("ttft_s", Estimate(0.0474, 0.0469, 0.0481, 3, "processes"), "47.4 ms [46.9, 48.1]"),
+        ("ttft_s", Estimate(0.0474, None, None, 1, "requests"), "47.4 ms"),
+        ("peak_rss_bytes", Estimate(2.0**20, 2.0**20, 2.0**20, 3, "processes"), "1 MiB"),
+        ("weights_bytes", Estimate(2.0**20, 2.0**19, 2.0**21, 3, "processes"), "1 MiB"),
+        ("ttft_s", None, "–"),
+    ],
+)
+def test_estimates_as_text_show_an_interval_where_there_is_doubt(metric: str, estimate: Estimate | None, text: str) -> None:
+    assert estimate_text(estimate, metric) == text
 
 
 def test_estimates_leave_failed_requests_out() -> None:

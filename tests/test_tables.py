@@ -180,7 +180,7 @@ def test_a_comparison_says_what_one_side_lacks_once() -> None:
     crashed = make_failure("x", case, run_id="b", kind="oom", message="Out of memory: choose a smaller model.")
     lost = make_report(run_id="b").model_copy(update={"measurements": rest, "failures": (crashed,)})
     text = drawn(comparison_table(compare(whole, lost)), 200)
-    assert "Failed on B only: gemma-3-270m transformers fp32 cpu pp32 tg16: oom: Out of memory" in text
+    assert "Newly failed on B: gemma-3-270m transformers fp32 cpu pp32 tg16: oom: Out of memory" in text
     assert "Only in A" not in text
     assert "Not reached" not in text
     assert text.rstrip().splitlines()[-1].startswith("Regression: ")

@@ -59,7 +59,7 @@ def test_fixed_length_ignores_the_end_of_sequence_and_quality_stops_at_it(tiny_g
 @pytest.mark.parametrize("length", [2, 7, 16, 64, 200])
 def test_prompts_have_exactly_the_wanted_length(session: TransformersSession, length: int) -> None:
     prompts = load_prompts("five-questions")
-    made = [speed_prompt(prompts, serial, length, "plain", session.encode, session.decode) for serial in range(3)]
+    made = [speed_prompt(prompts, serial, "1.7", length, "plain", session.encode, session.decode) for serial in range(3)]
     assert {len(prompt.token_ids) for prompt in made} == {length}
     if length > 2:
         assert len({prompt.token_ids[:3] for prompt in made}) == 3
@@ -68,7 +68,7 @@ def test_prompts_have_exactly_the_wanted_length(session: TransformersSession, le
 def test_chat_prompts_have_exactly_the_wanted_length(tiny_gemma_chat: Path) -> None:
     session = Transformers().load(tiny_gemma_chat, CASE)
     prompts = load_prompts("five-questions")
-    prompt = speed_prompt(prompts, 0, 64, "chat", session.encode, session.decode)
+    prompt = speed_prompt(prompts, 0, "1.7", 64, "chat", session.encode, session.decode)
     assert len(prompt.token_ids) == 64
 
 

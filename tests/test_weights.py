@@ -1,6 +1,7 @@
 """From a name to a folder on disk: catalog names, paths and hub ids, and one sentence for whatever stands in the way."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,17 @@ from tiny_gemma import gguf_header, make_tiny_gguf
 
 from bench.catalog import catalog
 from bench.convert import publish
-from bench.weights import MissingWeightsError, ResolvedModel, WeightsError, cached_weights, prepare, resolve, terms_notice
+from bench.weights import (
+    MissingWeightsError,
+    ResolvedModel,
+    WeightsError,
+    cached_weights,
+    check_room,
+    not_converted,
+    prepare,
+    resolve,
+    terms_notice,
+)
 from results.errors import UsageError
 
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -59,7 +70,7 @@ def test_local_folder(tmp_path: Path, tiny_gemma: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "sentence"),
     [
-        ("gemma-3-8b-it", "there is no model 'gemma-3-8b-it'; the nearest are gemma-3-4b-it, gemma-3-12b-it"),
+        ("gemma-3-8b-it", "'gemma-3-8b-it' is not in the catalog (the nearest there are gemma-3-4b-it, gemma-3-12b-it"),
         ("./none", "none: no such file or folder: check the spelling"),
         ("none.gguf", "none.gguf: no such file or folder"),
         ("models/gemma/none", "models/gemma/none: no such file or folder"),
@@ -67,12 +78,12 @@ def test_local_folder(tmp_path: Path, tiny_gemma: Path) -> None:
         ("~/no-such-folder-here", "no such file or folder"),
         ("~no-such-user/model", "no such file or folder"),
         ("a b/c", "no such file or folder"),
-        ("", "there is no model ''"),
+        ("", "'' is not in the catalog"),
     ],
 )
 def test_what_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, sentence: str) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"^matrix\.model\[0\]: .*" + sentence.replace(".", r"\.")) as raised:
+    with pytest.raises(UsageError, match=r"^matrix\.model\[0\]: .*" + re.escape(sentence)) as raised:
         resolve(reference, "matrix.model[0]", cache=tmp_path)
     assert raised.value.exit_code == 2
 
@@ -121,19 +132,50 @@ def test_cached_weights(tmp_path: Path) -> None:
     assert cached_weights(tmp_path) == [("m.gguf", whole, 5), ("m.gguf", target, 2)]
 
 
-def test_killed_and_interrupted_conversions(tmp_path: Path) -> None:
+def test_too_large_for_the_memory(tmp_path: Path) -> None:
+    check_room("m.gguf", 1 << 18, tmp_path, free_memory=2**30 + 2**20)
+    with pytest.raises(
+        WeightsError, match=r"converting m\.gguf takes 1\.2 GiB of memory and 1\.0 GiB are free: end other programs"
+    ) as raised:
+        check_room("m.gguf", 1 << 26, tmp_path, free_memory=2**30)
+    assert raised.value.kind == "oom"
+
+
+@pytest.mark.parametrize(
+    ("code", "memory_gone", "kind", "sentence"),
+    [
+        (-9, True, "oom", "memory ran out while m.gguf was converted"),
+        (-9, False, "engine_error", "converting m.gguf was ended by signal 9"),
+        (-11, True, "engine_error", "converting m.gguf was ended by signal 11"),
+        (1, True, "engine_error", "m.gguf could not be converted into cache (ValueError: x)"),
+    ],
+)
+def test_how_a_conversion_ended(code: int, memory_gone: bool, kind: str, sentence: str) -> None:
+    error = not_converted("m.gguf", Path("cache"), code, "ValueError: x", memory_gone=memory_gone)
+    assert error.kind == kind
+    assert str(error).startswith(sentence)
+
+
+def test_killed_and_interrupted_conversions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environments: list[dict[str, str]] = []
     (tmp_path / "m.gguf").write_bytes(gguf_header())
     model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
 
     def kill(_step: str, _done: float | None) -> None:
         for child in psutil.Process().children():
+            environments.append(child.environ())
             child.kill()
 
     def interrupt(_step: str, _done: float | None) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(WeightsError, match=r"converting m\.gguf was ended by signal 9 \(9: memory ran out\): end other programs"):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_secret")
+    monkeypatch.setenv("BENCH_STORE", "elsewhere.db")
+    with pytest.raises(WeightsError, match=r"converting m\.gguf was ended by signal 9: "):
         prepare(model, kill, cache=tmp_path)
+    assert environments[0]["HF_HUB_OFFLINE"] == "1"
+    assert not {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE"} & environments[0].keys()
     with pytest.raises(KeyboardInterrupt):
         prepare(model, interrupt, cache=tmp_path)
     assert psutil.Process().children() == []

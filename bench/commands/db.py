@@ -37,27 +37,15 @@ def check(store_url: str) -> int:
 @store_option
 def upgrade(store_url: str) -> int:
     """Bring the store to this version; an older SQLite store is copied first."""
-    import sqlalchemy as sa
-
     from results import database
 
-    path = _file(store_url)
-    copies = set(_copies(path))
-    engine = sa.create_engine(database.parse_url(store_url))
-    try:
-        with engine.connect() as connection:
-            revision, head = database.revisions(connection)
-    except sa.exc.DBAPIError:
-        revision, head = None, ""  # the opening below says in one sentence what is wrong
-    finally:
-        engine.dispose()
-    database.open_for_writing(store_url).dispose()
-    if revision == head:
-        click.echo(f"The store is at this version already (revision {head}).")
+    done = database.upgrade(store_url)
+    if done.before == done.after:
+        click.echo(f"The store is at this version already (revision {done.after}).")
         return 0
-    click.echo(f"Upgraded the store from revision {revision or 'none'} to {head}.")
-    for copy in sorted(set(_copies(path)) - copies):
-        click.echo(f"The store as it was before: {copy}")
+    click.echo(f"Upgraded the store from revision {done.before or 'none'} to {done.after}.")
+    if done.copy is not None:
+        click.echo(f"The store as it was before: {done.copy}")
     return 0
 
 
@@ -67,26 +55,6 @@ def upgrade(store_url: str) -> int:
 def backup(target: Path | None, store_url: str) -> int:
     """Copy a SQLite store to TARGET (or beside itself), also while a benchmark writes to it."""
     from results import database
-    from results.errors import UsageError
 
-    path = _file(store_url)
-    if path is None:
-        raise UsageError("Only SQLite stores are copied here: use `pg_dump` for PostgreSQL.")
-    click.echo(database.backup(path, target))
+    click.echo(database.backup(database.existing_path(store_url), target))
     return 0
-
-
-def _file(store_url: str) -> Path | None:
-    """The store's file, which must exist; `None` for other databases."""
-    from results import database
-    from results.errors import StoreError
-
-    path = database.sqlite_path(database.parse_url(store_url))
-    if path is not None and not path.is_file():
-        raise StoreError(f"There is no store at {path}: run `bench run SUITE` first, or name one with --store.")
-    return path
-
-
-def _copies(path: Path | None) -> list[Path]:
-    """The backups beside the store that `results.database` named."""
-    return list(path.parent.glob(f"{path.stem}-*.backup.db")) if path else []

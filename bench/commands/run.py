@@ -52,8 +52,10 @@ def run(
 
     if (suite is None) == (resume is None):
         raise UsageError("Name a suite to run, or a run with --resume: `bench list` shows the built-in suites.")
-    if resume and (settings or dry_run):
-        raise UsageError("--resume goes on with the run as it was planned: leave --set and --dry-run out.")
+    if resume and (settings or dry_run or seed is not None):
+        raise UsageError("--resume goes on with the run as it was planned: leave --set, --seed and --dry-run out.")
+    if retry_failed and not resume:
+        raise UsageError("--retry-failed goes with --resume RUN.")
     check_tags(tags)
     ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json)
     if resume:
@@ -78,26 +80,28 @@ class Ending:
 def _start(
     reference: str, store_url: str, settings: tuple[str, ...], tags: tuple[str, ...], seed: int | None, ending: Ending
 ) -> int:  # fmt: skip
+    from bench.holding import hold_run
     from bench.plan import new_plan
     from results.store import Store
 
     command = ("bench", "run", reference, *(f"--set={setting}" for setting in settings))
     plan = new_plan(reference, parse_settings(settings), seed, command)
-    with Store.writing(store_url) as store:
+    with hold_run(plan.run.run_id), Store.writing(store_url) as store:
         store.add_run(plan.run)
         store.tag(plan.run.run_id, tags)
         return _measure(plan, store, ending)
 
 
 def _resume(reference: str, store_url: str, tags: tuple[str, ...], ending: Ending, *, retry_failed: bool) -> int:
+    from bench.holding import hold_run
     from bench.plan import rest_of
     from results.store import Store
 
     with Store.reading(store_url) as store:
-        report = store.report(store.resolve_run(reference))
-    plan = rest_of(report, retry_failed=retry_failed)
-    with Store.writing(store_url) as store:
-        store.tag(plan.run.run_id, tags)
+        run_id = store.resolve_run(reference)
+    with hold_run(run_id), Store.writing(store_url) as store:
+        plan = rest_of(store.report(run_id), retry_failed=retry_failed)
+        store.tag(run_id, tags)
         return _measure(plan, store, ending)
 
 
@@ -137,11 +141,13 @@ def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: 
 
 
 def exit_code(report: "Report", allowed: tuple[str, ...] = ()) -> int:
-    """130 when interrupted, 5 when a case failed or nothing at all was measured, else 0."""
+    """130 when interrupted, 5 when a failure was not made good or nothing at all was measured, else 0."""
+    from results.summary import unresolved
+
     if report.status == "interrupted":
         return 130
     excused = {"unsupported", "pruned", *allowed}
-    kinds = {failure.kind for failure in report.failures if failure.kind != "interrupted"}
+    kinds = {failure.kind for failure in unresolved(report.measurements, report.failures) if failure.kind != "interrupted"}
     nothing = not report.measurements and not (kinds and kinds <= set(allowed))
     return 5 if kinds - excused or nothing else 0
 
@@ -168,6 +174,7 @@ def _show_plan(reference: str, settings: tuple[str, ...], *, as_json: bool) -> N
     import json
 
     from bench.plan import preview
+    from bench.schedule import rounds
     from bench.tables import Column, console, table
 
     suite, expansion, _ = preview(reference, parse_settings(settings))
@@ -187,7 +194,7 @@ def _show_plan(reference: str, settings: tuple[str, ...], *, as_json: bool) -> N
     screen = console()
     screen.print(f"{suite.name}: {suite.question}")
     screen.print(table(columns))
-    loads = len({one.case.config_id for one in planned})
+    loads = sum(batch.process == 0 for batch in rounds(planned, 0))
     screen.print(f"{len(planned)} cases in {loads} loads, {sum(one.processes for one in planned)} measurements.")
 
 

@@ -123,8 +123,9 @@ def _print_failures(screen: Console, report: Report) -> None:
     from rich.text import Text
 
     from results.format import moment, plain
+    from results.summary import unresolved
 
-    for failure in report.failures:
+    for failure in unresolved(report.measurements, report.failures):
         label = report.run.plan_of(failure.case_id).label
         code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
         screen.print()

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import click
 
@@ -57,7 +58,8 @@ def tag(run: str, tags: tuple[str, ...], remove: bool, store_url: str) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
 def rm(runs: tuple[str, ...], yes: bool, store_url: str) -> int:
-    """Remove each RUN with all that was measured in it."""
+    """Remove each RUN with all that was measured in it; a run that is going on is refused."""
+    from bench.holding import hold_run
     from results.errors import UsageError
     from results.store import Store
 
@@ -73,7 +75,9 @@ def rm(runs: tuple[str, ...], yes: bool, store_url: str) -> int:
         if not click.confirm("Remove for good?"):
             click.echo("Nothing was removed.")
             return 0
-    with Store.writing(store_url) as store:
+    with ExitStack() as held, Store.writing(store_url) as store:
+        for run_id in run_ids:
+            held.enter_context(hold_run(run_id))
         for run_id in run_ids:
             store.remove_run(run_id)
     click.echo(f"Removed {', '.join(run_ids)}.")

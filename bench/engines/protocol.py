@@ -56,9 +56,6 @@ class Session(Protocol):
     def reset(self) -> None:
         """Forget the peaks on the device."""
 
-    def close(self) -> None:
-        """Free the model."""
-
 
 class Engine(Protocol):
     def refuse(self, case: Case) -> str | None:

@@ -104,8 +104,8 @@ class TransformersSession:
         new = output[0, ids.shape[1] :].tolist()
         return Generation(
             sent=sent,
-            event_times=times,
-            event_tokens=(1,) * len(times),
+            event_times=times[: len(new)],
+            event_tokens=(1,) * len(times[: len(new)]),
             prompt_tokens=ids.shape[1],
             output_tokens=len(new),
             text=self.decode(new),
@@ -125,9 +125,6 @@ class TransformersSession:
         if self._cuda:
             self._torch.cuda.empty_cache()
             self._torch.cuda.reset_peak_memory_stats(self._device)
-
-    def close(self) -> None:
-        del self._model
 
     _peak_allocated = 0
 

@@ -27,7 +27,7 @@ from results.format import moment, plain
 from results.metrics import METRICS
 from results.reading import RunSummary
 from results.records import Report
-from results.summary import CaseRow, summarize
+from results.summary import CaseRow, summarize, unresolved
 
 ANSWERS_PER_PAGE = 20
 
@@ -97,9 +97,10 @@ def show_cases(rows: list[CaseRow], names: dict[str, str], common: str) -> None:
 
 
 def show_failures(report: Report) -> None:
-    if report.failures:
+    failures = unresolved(report.measurements, report.failures)
+    if failures:
         st.header("Failures")
-    for number, failure in enumerate(report.failures):
+    for number, failure in enumerate(failures):
         with st.container(border=True, key=f"failure-{number}"):
             st.text(plain(failure_label(report, failure)))
             st.text(plain(failure.message))

@@ -1,0 +1,65 @@
+"""A list of runs counts the same measurements and failures as the reports of those runs."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fakes import START, make_failure, make_measurement, make_planned, make_run, store_report
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from results.reading import RunSummary
+from results.records import Failure, Measurement, Report
+from results.store import Store
+from results.summary import unresolved
+
+TRIES = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["measured", "crash", "oom", "interrupted"])), max_size=8)
+
+
+def tried(tries: Sequence[tuple[int, str]]) -> Report:
+    """A report of one case, tried in these processes with these ends, a minute apart; none is tried after a measurement."""
+    measured: dict[int, Measurement] = {}
+    failed: list[Failure] = []
+    for minute, (process, end) in enumerate(tries):
+        at = START + timedelta(minutes=minute)
+        if process in measured:
+            continue
+        if end == "measured":
+            measured[process] = make_measurement(f"a{minute}", process=process, started_at=at)
+        else:
+            failed.append(make_failure(f"a{minute}", process=process, started_at=at, kind=end))
+    return Report(run=make_run(make_planned()), measurements=tuple(measured.values()), failures=tuple(failed))
+
+
+def summary_of(report: Report, folder: Path) -> RunSummary:
+    path = folder / "results.db"
+    path.unlink(missing_ok=True)
+    with Store.writing(str(path)) as store:
+        store_report(store, report)
+        (summary,) = store.runs()
+    return summary
+
+
+@pytest.mark.parametrize(
+    ("tries", "measured", "failed"),
+    [
+        ([], 0, 0),
+        ([(0, "crash")], 0, 1),
+        ([(0, "crash"), (0, "measured")], 1, 0),
+        ([(0, "interrupted"), (0, "crash"), (1, "measured")], 1, 1),
+        ([(0, "oom"), (0, "oom"), (2, "timeout")], 0, 2),
+    ],
+)
+def test_a_run_counts_what_still_failed(tries: list[tuple[int, str]], measured: int, failed: int, tmp_path: Path) -> None:
+    summary = summary_of(tried(tries), tmp_path)
+    assert (summary.measured, summary.failed) == (measured, failed)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TRIES)
+def test_lists_and_reports_count_alike(tmp_path: Path, tries: list[tuple[int, str]]) -> None:
+    report = tried(tries)
+    summary = summary_of(report, tmp_path)
+    assert summary.measured == len(report.measurements)
+    assert summary.failed == len(unresolved(report.measurements, report.failures))

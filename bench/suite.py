@@ -155,11 +155,16 @@ def load_suite(path: Path, overrides: dict[str, Any] | None = None) -> Suite:
 
 
 def override(suite: Suite, overrides: dict[str, Any]) -> Suite:
-    """The suite with these values instead of its defaults, its matrix axes, its includes' values and the excludes of such."""
+    """The suite with these values instead of its defaults and its matrix axes.
+
+    Excludes that name an overridden axis go, and so do includes that ask for another value of it.
+    """
     data = suite.source()
     data["defaults"] = data.get("defaults", {}) | overrides
     data["exclude"] = [rule for rule in data.get("exclude", []) if not rule.keys() & overrides.keys()]
-    for part in [data.get("matrix", {}), *data.get("include", [])]:
+    axes = overrides.keys() - set(SETTINGS) - {"model"}
+    data["include"] = [one for one in data.get("include", []) if all(one.get(axis) in (None, overrides[axis]) for axis in axes)]
+    for part in [data.get("matrix", {}), *data["include"]]:
         for name in overrides:
             part.pop(name, None)
     if not data.get("matrix"):

@@ -56,8 +56,10 @@ def go_wrong() -> None:
         time.sleep(60)
     if MODE == "no requests":
         ask("case_done", timing="perf_counter", values={}, warnings=[])
+        time.sleep(60)
     if MODE == "wrong case":
         ask("case_started", case_id="c1-other", origin=0.0)
+        time.sleep(60)
     if MODE == "wrong event":
         send("request", request={"index": "many"})
         time.sleep(60)

@@ -148,6 +148,7 @@ def test_rm_refuses_a_run_that_is_going_on(url: str, tmp_path: Path, monkeypatch
     assert run_bench("rm", FIRST, SECOND, "--yes", "--store", url).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "left"), [("n", 3), ("y", 2)])
 def test_rm_asks_on_a_terminal(url: str, answer: str, left: int) -> None:
     ours, theirs = pty.openpty()

@@ -64,6 +64,7 @@ def test_the_doctor_names_every_topic_and_a_remedy_for_what_is_missing(tmp_path:
     json.dumps([one.__dict__ for one in findings])
 
 
+@pytest.mark.slow
 def test_a_busy_neighbour_is_found() -> None:
     import sys
 

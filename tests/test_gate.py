@@ -123,6 +123,7 @@ def test_false_regressions_are_rare_on_equal_sides() -> None:
     assert found["no_change"] >= 0.7 * 2000
 
 
+@pytest.mark.slow
 def test_false_regressions_stay_rare_when_the_noise_is_large() -> None:
     found = simulate(1.0, spread=0.15)
     assert found["regression"] <= 0.035 * 2000

@@ -103,6 +103,7 @@ def test_a_failed_load_fails_every_case(mode: str, kind: str, monkeypatch: pytes
     assert {one.kind for one in outcomes if isinstance(one, Failure)} == {kind}
 
 
+@pytest.mark.slow
 def test_the_worker_is_ended_before_memory_is(monkeypatch: pytest.MonkeyPatch) -> None:
     before = psutil.Process().memory_info().rss
     floor = 2**30

@@ -44,6 +44,7 @@ def test_bars_show_the_sweep_and_the_step() -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_nothing_is_redrawn_while_a_case_is_measured() -> None:
     console = terminal()
     with Bars(console, 4) as bars:

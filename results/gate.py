@@ -1,8 +1,8 @@
 """Judging a comparison: regression, improvement, no change, or inconclusive. What the numbers are is `results.compare`'s.
 
-Each row is judged by itself at 95 %; there is no correction for many rows yet. In a simulation of `judge` without any true
-change, with three processes a side, 2 % spread and 12 independent rows, about 12 % of the comparisons had a row called a
-regression at a margin of 5 %, and 18 % at one of 3 %.
+Each row is judged by itself at 95 %; there is no correction for many rows yet. Simulated without any true change, with 2 %
+spread and three processes a side, 0.9 % of the rows are called a regression at a margin of 5 % and 1.5 % at one of 3 %: of
+comparisons of 12 independent rows, 10 % and 16 % have such a row (`benchmarks/verdicts.py`).
 """
 
 from typing import Literal
@@ -25,8 +25,8 @@ def judge(row: ComparisonRow) -> Verdict:
     """Judge one metric of one case.
 
     With margin δ: `no_change` when the whole 95 % interval lies inside ±δ; otherwise `regression` when the interval excludes
-    "equal" and the estimate is at least δ/2 worse (in simulations with 2 % spread and five processes a side, that floor finds
-    98 % of +5 % shifts where a floor of δ finds 69 %), `improvement` likewise, and `inconclusive` in all other cases: also
+    "equal" and the estimate is at least δ/2 worse (with 2 % spread this finds 90 % of +5 % shifts with five processes a side, and
+    half of them with three: `benchmarks/verdicts.py`), `improvement` likewise, and `inconclusive` in all other cases: also
     without an interval and, for noisy metrics, below three replicates a side, as one value against one is never significant.
     An exact metric that each side repeats needs none: one process a side is enough to call it. `described` is a metric without a margin, or an end-to-end time of answers that stopped early.
     """

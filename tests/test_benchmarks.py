@@ -33,6 +33,13 @@ def test_starting_imports_nothing_heavy() -> None:
     assert re.search(r"ratio [\d.]+", text)
 
 
+@pytest.mark.slow
+def test_verdicts_are_simulated() -> None:
+    text = printed_by(BENCHMARKS / "verdicts.py", "--rounds", 50)
+    assert len(text.splitlines()) == 2 + 2 * 3 * 3
+    assert re.search(r"10\s+\+20%\s+100\.0%", text)
+
+
 def test_every_script_says_what_it_measures() -> None:
     scripts = sorted(BENCHMARKS.glob("*.py"))
     assert scripts

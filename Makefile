@@ -21,7 +21,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST)
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not engine and not browser" $(PYTEST)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not engine and not browser" $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO, Any, Self, get_args
 
-import psutil
-
+from bench.surroundings import surroundings
 from bench.worker import Job
-from monitor.devices import free_memory_bytes, governor, memory_floor_bytes, oom_kills
+from monitor.devices import free_memory_bytes, memory_floor_bytes, oom_kills
 from monitor.processes import MARKER, end_tree
 from monitor.sampler import Sampler, Usage
 from results.format import plain
@@ -33,9 +32,6 @@ WAITS = ("phase", "loaded", "case_started", "request", "case_done")
 """Events after which the worker waits until the parent has done its part: the parent sleeps while a request is timed."""
 LONGEST_LINE = 2**24
 BACKLOG = 100
-CONTENTION_SHARE, CONTENTION_CPUS = 0.05, 0.25
-"""Others' CPU time that is worth a warning: of the whole machine, or in CPUs where that is less."""
-DIRTY = 0.03
 
 Listen = Callable[[PlannedCase | None, str, int, int], None]
 """(case in flight, phase, requests done, requests at the least)."""
@@ -322,29 +318,6 @@ class _Worker:
         end = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, end - size))
         return plain(self._stderr.read().decode(errors="replace")).strip()
-
-
-def surroundings(planned: PlannedCase, usage: Usage, loaded_rss: int | None) -> list[RowWarning]:
-    """Warnings about what else happened on the machine while a case ran."""
-    found = []
-    cpus = usage.others_cpu_share * (psutil.cpu_count() or 1)
-    if usage.others_cpu_share > CONTENTION_SHARE or cpus > CONTENTION_CPUS:
-        taken = {"share": round(usage.others_cpu_share, 4), "cpus": round(cpus, 2)}
-        found.append(RowWarning(kind="cpu_contention", facts={**taken}))
-    if usage.throttled_periods:
-        found.append(RowWarning(kind="cpu_throttled", facts={"periods": usage.throttled_periods}))
-    if usage.foreign_device_processes and planned.case.device != "cpu":
-        found.append(RowWarning(kind="foreign_device_processes", facts={"processes": usage.foreign_device_processes}))
-    if (setting := governor()) not in (None, "performance"):
-        found.append(RowWarning(kind="governor", facts={"governor": setting}))
-    if loaded_rss and usage.start_rss_bytes > loaded_rss * (1 + DIRTY):
-        found.append(RowWarning(kind="dirty_start", facts={"excess": round(usage.start_rss_bytes / loaded_rss - 1, 4)}))
-    if planned.case.source_precision and planned.case.source_precision != planned.case.quantization:
-        facts = {"source": planned.case.source_precision, "quantization": planned.case.quantization}
-        found.append(RowWarning(kind="expanded_weights", facts=facts))
-    if planned.case.purpose == "quality" and planned.base_model:
-        found.append(RowWarning(kind="base_model"))
-    return found
 
 
 def _fault() -> str:

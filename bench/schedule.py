@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from results.records import Failure, Measurement, PlannedCase
@@ -54,13 +54,11 @@ def pending(
             done.add((failure.case_id, failure.process))
             if failure.kind in DECIDED:
                 given_up.add(failure.case_id)
-    return only(batches, lambda case_id, process: (case_id, process) not in done and case_id not in given_up)
-
-
-def only(batches: Iterable[Batch], wanted: Callable[[str, int], bool]) -> list[Batch]:
     left = []
     for batch in batches:
-        cases = tuple(one for one in batch.cases if wanted(one.case.case_id, batch.process))
+        cases = tuple(
+            one for one in batch.cases if (one.case.case_id, batch.process) not in done and one.case.case_id not in given_up
+        )
         if cases:
             left.append(Batch(batch.process, cases))
     return left

@@ -37,6 +37,7 @@ class Prompt:
     """Which prompt of the set it came from."""
     text: str
     token_ids: tuple[int, ...]
+    form: PromptFormat = "plain"
 
 
 Encode = Callable[[str, PromptFormat], Sequence[int]]
@@ -78,19 +79,19 @@ def speed_prompt(
     index = number % len(prompts.prompts)
     text = f"{number + 1}.{mark} {prompts.prompts[index]}"
     if tokens is None:
-        return Prompt(index, text, tuple(encode(text, form)))
+        return Prompt(index, text, tuple(encode(text, form)), form)
     following = 1
     while len(encode(text, form)) < tokens:
         text += "\n" + prompts.prompts[(index + following) % len(prompts.prompts)]
         following += 1
     ids = tuple(encode(text, form))[:tokens] if form == "plain" else _cut_inside_template(text, tokens, encode, decode)
-    return Prompt(index, decode(ids), ids)
+    return Prompt(index, decode(ids), ids, form)
 
 
 def quality_prompt(prompts: Prompts, index: int, form: PromptFormat, encode: Encode) -> Prompt:
     """One prompt of the set as it stands."""
     text = prompts.prompts[index]
-    return Prompt(index, text, tuple(encode(text, form)))
+    return Prompt(index, text, tuple(encode(text, form)), form)
 
 
 def _cut_inside_template(text: str, tokens: int, encode: Encode, decode: Decode) -> tuple[int, ...]:

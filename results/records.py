@@ -17,6 +17,7 @@ Scalar = str | int | FiniteFloat | bool | None
 Values = dict[str, FiniteFloat]
 Purpose = Literal["speed", "quality"]
 PromptFormat = Literal["plain", "chat"]
+Arrivals = Literal["closed", "constant", "poisson", "gamma", "trace"]
 ContentPolicy = Literal["none", "hash", "redacted", "full"]
 FailureKind = Literal[
     "oom",
@@ -66,6 +67,29 @@ class Record(BaseModel):
         return f"{cls.__name__.lower()}/{SCHEMA_VERSION}"
 
 
+class Load(Record):
+    """How requests arrive at a server: `concurrency` at a time in a closed loop, or on a schedule of their own."""
+
+    arrivals: Arrivals
+    concurrency: int | None = None
+    """Requests in flight, of the closed loop."""
+    rate: FiniteFloat | None = None
+    """Requests per second, of `constant`, `poisson` and `gamma` arrivals."""
+    burstiness: FiniteFloat | None = None
+    """Shape of the gamma distribution of the gaps: 1 is Poisson, less comes in bursts, more is steadier."""
+    trace: str | None = None
+    """Hash of the trace that is replayed."""
+    ramp_s: FiniteFloat = 0.0
+    """Over which a closed loop grows to its concurrency."""
+
+    @property
+    def label(self) -> str:
+        """Short, such as `c4`, `poisson 2.5/s` or `trace`."""
+        if self.arrivals == "closed":
+            return f"c{self.concurrency}"
+        return self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
+
+
 class Case(Record):
     """The identity of what is measured, and nothing else: equal cases of different runs and machines meet by `case_id`.
 
@@ -94,6 +118,20 @@ class Case(Record):
     output_tokens: int
     """Exact output length with `stop="length"`, the limit with `stop="eos"`."""
     stop: Literal["length", "eos"] = "length"
+    target: str | None = None
+    """The name of a server that we did not start."""
+    slots: int | None = None
+    """Sequences that a server of ours decodes at a time."""
+    load: Load | None = None
+    """`None`: one request at a time."""
+    prompt_cache: bool = False
+    """Whether a server may reuse what it computed for an earlier prompt with the same beginning."""
+    shared_prefix_tokens: int | None = None
+    """Length of the beginning that a share of the prompts has in common."""
+    prefix_hit_rate: FiniteFloat | None = None
+    """That share, 0 to 1."""
+    turns: int = 1
+    """Requests of one conversation, each with all of the earlier ones before it."""
 
     @property
     def case_id(self) -> str:
@@ -111,10 +149,16 @@ class Case(Record):
         if self.purpose == "quality":
             return "quality"
         prompt = f"pp{self.prompt_tokens} " if self.prompt_tokens else ""
-        return f"{prompt}tg{self.output_tokens}"
+        prefix = f" prefix {self.shared_prefix_tokens}×{self.prefix_hit_rate:g}" if self.prefix_hit_rate else ""
+        turns = f" {self.turns} turns" if self.turns > 1 else ""
+        load = f" {self.load.label}" if self.load else ""
+        return f"{prompt}tg{self.output_tokens}{prefix}{turns}{load}"
 
 
-_ASKED = {"purpose", "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop"}
+_ASKED = {
+    "purpose", "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop", "load", "shared_prefix_tokens",
+    "prefix_hit_rate", "turns",
+}  # fmt: skip
 
 
 class PlannedCase(Record):
@@ -132,6 +176,16 @@ class PlannedCase(Record):
     warmup: int = 0
     timeout_s: FiniteFloat = 300.0
     scorers: tuple[str, ...] = ()
+    limits: str | None = None
+    """What a request must keep to count for the goodput, such as `ttft_s<0.5 and tpot_s<0.05`."""
+    clients: int = 1
+    """Processes that send the requests of a load."""
+    request_timeout_s: FiniteFloat = 120.0
+    """After which one request to a server is given up."""
+    retries: int = 0
+    """How often a failed request to a server is sent again."""
+    give_up_after: int = 20
+    """Failed requests in a row after which no more are sent; those left count as `unsent`."""
     isolated: bool = False
     """In a process of its own, instead of sharing the load with the other cases of its configuration."""
 
@@ -140,7 +194,9 @@ class PlannedCase(Record):
         """One line for people, such as `gemma-3-270m fp32 cpu pp32 tg16`."""
         case = self.case
         level = case.dtype if case.quantization == case.dtype else f"{case.quantization}/{case.dtype}"
-        return f"{self.model} {case.engine} {level} {case.device} {case.shape}"
+        where = f"on {case.target}" if case.target else f"{level} {case.device}"
+        slots = f" {case.slots} slots" if case.slots else ""
+        return f"{self.model} {case.engine} {where}{slots} {case.shape}"
 
 
 class Environment(Record):
@@ -201,6 +257,20 @@ class RowWarning(Record):
     facts: dict[str, Scalar] = {}
 
 
+ERROR_KINDS = {
+    "connect": "no connection",
+    "timeout": "no end within the request's time limit",
+    "disconnected": "the connection ended before the answer did",
+    "http_4xx": "the server refused",
+    "http_5xx": "the server failed",
+    "server_error": "an error inside the stream",
+    "bad_stream": "bytes that are not the protocol",
+    "empty": "an answer without a token",
+    "unsent": "never sent: too many had failed before",
+}
+"""The kinds of errors of requests to servers, with their meaning."""
+
+
 class Request(Record):
     request_id: str
     index: int
@@ -219,6 +289,7 @@ class Request(Record):
     token_source: Literal["engine", "usage", "tokenizer"] | None = None
     finish_reason: Literal["length", "stop", "error", "cancelled"] | None = None
     error: str | None = None
+    """`kind: what happened`, of the kinds in `ERROR_KINDS` where a server was asked."""
     values: Values = {}
     """Measured metrics of this request that are not times, by metric name."""
     content_policy: ContentPolicy = "none"

@@ -1,15 +1,69 @@
-"""What an engine must offer: refuse or load a case's model, then generate with the time of every token."""
+"""What an engine must offer: say what it supports, refuse or load a case's model, then generate with the time of every token."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from bench.workloads import Prompt
+from monitor.http import Endpoint
+from monitor.stream import Dialect
 from results.records import Case, PromptFormat
 
 Clock = Callable[[], float]
 """Monotonic seconds, as `time.perf_counter`."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """What an engine can do, known without importing its packages."""
+
+    weights: Literal["folder", "gguf", "served"]
+    """What it loads: a folder in Hugging Face format, a GGUF file, or nothing, as the server has the model."""
+    packages: tuple[str, ...]
+    """Distributions that it needs; their versions are facts of the environment."""
+    extra: str | None
+    """Gemmeter's extra that installs them."""
+    devices: tuple[str, ...]
+    quantizations: tuple[str, ...]
+    """`as stored`: whatever format the file has."""
+    modalities: tuple[str, ...] = ("text",)
+    log_probabilities: bool = False
+    token_counts: str = "engine"
+    """Where counts come from: `engine`, or `usage`, what a server says."""
+    batch: bool = False
+    """Several prompts in one call."""
+    concurrent: bool = False
+    """Many requests at a time, so that it can be put under load."""
+    starts_server: bool = False
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that somebody else started, as a suite names it."""
+
+    name: str
+    url: str
+    """Base URL, such as `http://127.0.0.1:8000/v1`."""
+    preset: str = "openai"
+    api_key_env: str | None = None
+    """The environment variable that holds the key."""
+    tokenizer: str | None = None
+    """A local folder with the model's tokenizer, for prompts of exact length."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a session is made from."""
+
+    weights: Path | None = None
+    """A folder or a GGUF file, as `Support.weights` says."""
+    server: Server | None = None
+    model: str = ""
+    """The name that a server knows the model by."""
+    context_tokens: int = 4096
+    """Prompt and output of the longest case, at the least."""
+    request_timeout_s: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -18,14 +72,20 @@ class Generation:
 
     sent: float
     event_times: tuple[float, ...]
-    """When the host or the device had each event; one event may carry several tokens."""
+    """When the host or the device had each event; one event may carry several tokens, or none."""
     event_tokens: tuple[int, ...]
-    prompt_tokens: int
-    output_tokens: int
+    prompt_tokens: int | None
+    output_tokens: int | None
     text: str
-    finish_reason: Literal["length", "stop"]
+    finish_reason: Literal["length", "stop", "cancelled"] | None
     values: dict[str, float] = field(default_factory=dict)
     """Further metrics of this request, by name."""
+    first_content: float | None = None
+    """`None`: that of the first event."""
+    last_content: float | None = None
+    token_source: Literal["engine", "usage", "tokenizer"] | None = "engine"
+    error: str | None = None
+    """`kind: what happened`, of a request to a server; engines in process raise instead."""
 
 
 class Session(Protocol):
@@ -38,7 +98,7 @@ class Session(Protocol):
         """Token ids with the special tokens that the model expects.
 
         Raises:
-            UnsupportedError: the model has no chat template and `form` is `chat`.
+            UnsupportedError: the model has no chat template and `form` is `chat`, or nothing here can tokenize.
         """
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -47,8 +107,8 @@ class Session(Protocol):
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
         """Greedy generation: exactly `output_tokens` with `length`, at most so many with `eos`."""
 
-    def recount(self, text: str) -> int:
-        """Tokens of a whole text without special tokens: the check of the engine's own count."""
+    def recount(self, text: str) -> int | None:
+        """Tokens of a whole text without special tokens: the check of the engine's own count; `None` where nothing can tell."""
 
     def values(self) -> dict[str, float]:
         """Metrics of the loaded model and of the time since `reset`: `weights_bytes`, peaks on the device."""
@@ -56,12 +116,37 @@ class Session(Protocol):
     def reset(self) -> None:
         """Forget the peaks on the device."""
 
+    def close(self) -> None:
+        """End what the session started: its server, its connections."""
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A session whose model answers over HTTP, so that clients of ours can put it under load."""
+
+    server_pid: int | None
+    """Of a server that we started; its process tree's memory counts apart."""
+
+    def endpoint(self, form: PromptFormat) -> Endpoint:
+        """Where prompts of this form are sent."""
+
+    def dialect(self, form: PromptFormat) -> Dialect:
+        """What the answers look like."""
+
+    def body(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], history: Sequence[str] = ()) -> bytes:
+        """The JSON of one request, greedy, streamed, with usage; `history`: earlier prompts and answers in turn."""
+
+    def alive(self) -> str | None:
+        """Why a server of ours has ended; `None` while it runs, or when it is not ours."""
+
 
 class Engine(Protocol):
+    support: Support
+
     def refuse(self, case: Case) -> str | None:
         """Why this case cannot run here, in one sentence with a remedy; `None` when it can."""
 
-    def load(self, folder: Path, case: Case) -> Session: ...
+    def load(self, source: Source, case: Case) -> Session: ...
 
 
 class UnsupportedError(Exception):

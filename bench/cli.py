@@ -12,6 +12,7 @@ from bench.commands.completion import completion
 from bench.commands.dashboard import dashboard
 from bench.commands.db import db
 from bench.commands.doctor import doctor
+from bench.commands.engines import engines
 from bench.commands.export import export
 from bench.commands.rate import rate
 from bench.commands.run import run
@@ -30,6 +31,7 @@ for command in (
     run,
     list_suites,
     schema,
+    engines,
     doctor,
     completion,
     show,

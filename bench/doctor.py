@@ -9,7 +9,7 @@ from typing import Literal
 
 import psutil
 
-from bench.engines import PACKAGES
+from bench.engines import engine_names, support
 from bench.environment import installed, this_machine
 from bench.weights import cached_weights
 from monitor import devices
@@ -100,15 +100,16 @@ def _cpu_percent(process: psutil.Process) -> float:
 
 def _engines() -> list[Finding]:
     found = []
-    for engine, packages in PACKAGES.items():
-        versions = {package: installed(package) for package in packages}
+    for engine in engine_names():
+        able = support(engine)
+        versions = {package: installed(package) for package in able.packages}
         missing = [package for package, version in versions.items() if version is None]
         if missing:
-            remedy = f'pip install "gemmeter[{engine}]"'
+            remedy = f'pip install "gemmeter[{able.extra}]"' if able.extra else f"pip install {' '.join(missing)}"
             found.append(Finding("engine", "missing", f"{engine} lacks {', '.join(missing)}", remedy))
         else:
             listed = ", ".join(f"{package} {version}" for package, version in versions.items())
-            found.append(Finding("engine", "ok", f"{engine}: {listed}"))
+            found.append(Finding("engine", "ok", f"{engine}: {listed or 'needs no package'}"))
     return found
 
 

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from bench.engines import PACKAGES
-from bench.suite import Machine
+from bench.engines import support
+from bench.expansion import Machine
 from monitor import devices
 from results.records import Environment, Scalar
 
@@ -35,7 +35,7 @@ def environment(engines: Iterable[str]) -> Environment:
         "python": platform.python_version(),
         "gemmeter": installed("gemmeter"),
     }
-    for package in dict.fromkeys(package for engine in engines for package in PACKAGES[engine]):
+    for package in dict.fromkeys(package for engine in engines for package in support(engine).packages):
         facts[package] = installed(package)
     return Environment(facts=facts)
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any, Self, get_args
 
+from bench.engines import support
 from bench.surroundings import surroundings
 from bench.worker import Job
 from monitor.devices import free_memory_bytes, memory_floor_bytes, oom_kills
@@ -28,7 +31,7 @@ from results.records import Failure, FailureKind, Measurement, PlannedCase, Requ
 
 WORKER = (sys.executable, "-P", "-m", "bench.worker")
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
-WAITS = ("phase", "loaded", "case_started", "request", "case_done")
+WAITS = ("phase", "loaded", "case_started", "request", "requests", "case_done")
 """Events after which the worker waits until the parent has done its part: the parent sleeps while a request is timed."""
 LONGEST_LINE = 2**24
 BACKLOG = 100
@@ -46,6 +49,8 @@ class Outside:
     free_bytes: Callable[[], int] = free_memory_bytes
     oom_kills: Callable[[], int | None] = oom_kills
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    logs: Path | None = None
+    """A folder that keeps what servers of ours wrote."""
 
 
 class WorkerEnded(Exception):  # noqa: N818 an ending, of which some are errors
@@ -76,6 +81,19 @@ def launch(job: Job, run_id: str, listen: Listen, outside: Outside) -> Iterator[
             worker.end()
             yield from worker.failures("interrupted", "The run was interrupted: go on with `bench run --resume`.")
             raise
+        finally:
+            worker.end()
+            if outside.logs and support(job.cases[0].case.engine).starts_server:
+                keep_log(stderr, outside.logs / f"{job.process}-{job.cases[0].case.config_id}.log")
+
+
+def keep_log(log: IO[bytes], target: Path) -> None:
+    """Add a log to a file; a full disk costs the log and nothing else."""
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        log.seek(0)
+        with target.open("ab") as kept:
+            shutil.copyfileobj(log, kept)
 
 
 class _Worker:
@@ -184,6 +202,8 @@ class _Worker:
             self._phase, self._progress = str(event["phase"]), (int(event["done"]), int(event["total"]))
         elif name == "loaded":
             self._loaded = {str(key): float(value) for key, value in event["values"].items()}
+            if event.get("server_pid") is not None:
+                self._sampler.watch_apart(int(event["server_pid"]))
             self._sampler.begin()
             self._loaded_rss = self._sampler.end().start_rss_bytes
         elif name == "case_started":
@@ -193,12 +213,13 @@ class _Worker:
             self._started_at, self._requests, self._in_case = self._outside.now(), [], True
             self._phase = "warmup"
             self._sampler.begin()
-        elif name == "request":
-            request = Request.model_validate_json(json.dumps(event["request"]))
-            if request.request_id in self._request_ids:
-                raise ValueError(f"request {request.request_id} twice")
-            self._request_ids.add(request.request_id)
-            self._requests.append(request)
+        elif name in ("request", "requests"):
+            for told in event["requests"] if name == "requests" else [event["request"]]:
+                request = Request.model_validate_json(json.dumps(told))
+                if request.request_id in self._request_ids:
+                    raise ValueError(f"request {request.request_id} twice")
+                self._request_ids.add(request.request_id)
+                self._requests.append(request)
         elif name == "case_done":
             if not self._in_case or not self._requests:
                 raise ValueError("a case without requests")
@@ -215,10 +236,12 @@ class _Worker:
         values = {
             **(self._loaded or {}),
             **{str(key): float(value) for key, value in event["values"].items()},
-            "start_rss_bytes": float(usage.start_rss_bytes),
-            "peak_rss_bytes": float(usage.peak_rss_bytes),
         }
-        if usage.peak_pss_bytes is not None:
+        if planned.case.target is None:
+            values |= {"start_rss_bytes": float(usage.start_rss_bytes), "peak_rss_bytes": float(usage.peak_rss_bytes)}
+        if (client := usage.peak_rss_bytes if planned.case.target else usage.beside_peak_rss_bytes) is not None:
+            values["client_peak_rss_bytes"] = float(client)
+        if usage.peak_pss_bytes is not None and planned.case.target is None:
             values["peak_pss_bytes"] = float(usage.peak_pss_bytes)
         if usage.peak_device_bytes is not None:
             values["peak_device_bytes"] = float(usage.peak_device_bytes)

@@ -26,6 +26,8 @@ class LocalWeights:
     sha256: str
     """Of the GGUF file, or of the names and hashes of the folder's weights, configuration and tokenizer."""
     source_precision: str | None
+    stored: str | None
+    """The format of a GGUF file's weights, such as `q4_k_m` or `bf16`."""
     base: bool
     """No chat template came with it."""
 
@@ -42,7 +44,7 @@ def inspect(path: Path, cache: Path) -> LocalWeights:
         if found.is_dir():
             return _folder(found, cache)
         header = read_header(found)
-        return LocalWeights(found, file_sha256(found, cache), header.precision, base=not header.has_chat_template)
+        return LocalWeights(found, file_sha256(found, cache), header.precision, header.stored, base=not header.has_chat_template)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
@@ -78,7 +80,7 @@ def _folder(path: Path, cache: Path) -> LocalWeights:
     listing = "".join(f"{file.name} {file_sha256(file, cache)}\n" for file in files)
     quantized = _json(path / "config.json").get("quantization_config")
     precision = str(quantized.get("quant_method", "quantized")) if isinstance(quantized, dict) else None
-    return LocalWeights(path, hashlib.sha256(listing.encode()).hexdigest(), precision, base=not has_chat_template(path))
+    return LocalWeights(path, hashlib.sha256(listing.encode()).hexdigest(), precision, None, base=not has_chat_template(path))
 
 
 def has_chat_template(folder: Path) -> bool:

@@ -40,7 +40,7 @@ def measure(
         phase: told (phase, requests done, requests at the least).
     """
     case = planned.case
-    mark = f"{process + 1}.{int(case.case_id[-4:], 16) % 1000}"
+    mark = f"{process + 1}.{int(case.case_id[-4:], 16) % 1000:03d}"
     lengths = (case.prompt_tokens, case.prompt_format, session.encode, session.decode)
     for number in range(planned.warmup if case.purpose == "speed" else 0):
         phase("warmup", number, planned.warmup)
@@ -69,25 +69,31 @@ def request(session: Session, planned: PlannedCase, prompt: Prompt, index: int, 
 
 
 def record(
-    generation: Generation, prompt: Prompt, index: int, origin: float, sent_at: datetime, values: dict[str, float]
-) -> Request:
+    generation: Generation, prompt: Prompt, index: int, origin: float, sent_at: datetime, values: dict[str, float],
+    scheduled: float | None = None,
+) -> Request:  # fmt: skip
+    """A generation as a record, its times from `origin` on; `scheduled` is the time it was sent unless given."""
     times = tuple(time - origin for time in generation.event_times)
     sent = generation.sent - origin
+    content = [time for time, tokens in zip(generation.event_times, generation.event_tokens, strict=True) if tokens > 0]
+    first = generation.first_content if generation.first_content is not None else next(iter(content), None)
+    last = generation.last_content if generation.last_content is not None else next(reversed(content), None)
     return Request(
         request_id="q" + uuid.uuid4().hex[:15],
         index=index,
         prompt_index=prompt.index,
         sent_at=sent_at,
-        scheduled_s=sent,
+        scheduled_s=sent if scheduled is None else scheduled - origin,
         sent_s=sent,
-        first_content_s=times[0] if times else None,
-        last_content_s=times[-1] if times else None,
+        first_content_s=None if first is None else first - origin,
+        last_content_s=None if last is None else last - origin,
         event_times_s=times,
         event_tokens=generation.event_tokens,
         prompt_tokens=generation.prompt_tokens,
         output_tokens=generation.output_tokens,
-        token_source="engine",
-        finish_reason=generation.finish_reason,
+        token_source=generation.token_source,
+        finish_reason="error" if generation.error else generation.finish_reason,
+        error=generation.error,
         values=values,
         content_policy="full",
         prompt=prompt.text,
@@ -97,7 +103,8 @@ def record(
 
 def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock: Clock) -> float:
     """Seconds of the first request after the load: a prompt of 32 tokens and one new token, the same for every case."""
-    length = FIRST_CALL_TOKENS if planned.case.prompt_format == "plain" else None
+    tokenizes = planned.case.prompt_format == "plain" and bool(session.encode("Hello", "plain"))
+    length = FIRST_CALL_TOKENS if tokenizes else None
     prompt = speed_prompt(warmup, 0, "0", length, planned.case.prompt_format, session.encode, session.decode)
     start = clock()
     session.generate(prompt, 1, "length", clock)
@@ -105,15 +112,23 @@ def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock:
 
 
 def count_warnings(planned: PlannedCase, session: Session, requests: list[Request]) -> list[RowWarning]:
-    """Warnings from the tokens' counts: requests that stopped early, texts that re-tokenize to another length."""
+    """Warnings from the requests: those that failed or stopped early, texts that re-tokenize to another length."""
     found = []
     case = planned.case
-    short = [one for one in requests if case.stop == "length" and (one.output_tokens or 0) < case.output_tokens]
+    failed = [one.error.partition(":")[0] for one in requests if one.error]
+    if failed:
+        kinds = ", ".join(sorted(set(failed)))
+        found.append(RowWarning(kind="request_errors", facts={"failed": len(failed), "requests": len(requests), "kinds": kinds}))
+    short = [
+        one for one in requests
+        if case.stop == "length" and not one.error and one.output_tokens is not None and one.output_tokens < case.output_tokens
+    ]  # fmt: skip
     if short:
         facts = {"stopped": len(short), "requests": len(requests), "wanted": case.output_tokens}
         found.append(RowWarning(kind="early_stop", facts=facts))
-    counts = [(one.output_tokens or 0, session.recount(one.output or "")) for one in requests]
-    wrong = [(count, recount) for count, recount in counts if abs(count - recount) > max(1, 0.05 * count)]
+    done = [one for one in requests if not one.error and one.output_tokens is not None]
+    counts = [(one.output_tokens or 0, session.recount(one.output or "")) for one in done]
+    wrong = [(count, recount) for count, recount in counts if recount is not None and abs(count - recount) > max(1, 0.05 * count)]
     if wrong:
         facts = {"requests": len(wrong), "count": wrong[0][0], "recount": wrong[0][1]}
         found.append(RowWarning(kind="token_mismatch", facts=facts))

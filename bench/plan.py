@@ -1,16 +1,18 @@
 """What a run will do: a suite, its overrides and this machine become a `Run` and the batches that are still to measure."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.engines import PACKAGES
+from bench.engines import support
 from bench.environment import environment, git_state, this_machine
+from bench.expansion import Expansion, expand
 from bench.schedule import Batch, pending, rounds
-from bench.suite import Expansion, Suite, absolute, anchor, expand, find_suite, load_suite, suite_hash, with_models
+from bench.servers import scrubbed, scrubbed_argument
+from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
 from results.errors import NotComparableError, UsageError
 from results.records import HARD_FACTS, Environment, Report, Run
@@ -27,8 +29,14 @@ class Plan:
     resumed: bool = False
 
 
-def preview(reference: str, overrides: dict[str, Any]) -> tuple[Suite, Expansion, str]:
+def preview(
+    reference: str, overrides: dict[str, Any], given: Mapping[str, str] | None = None, find_max: str | None = None
+) -> tuple[Suite, Expansion, str]:
     """A suite by name or path, made independent of its folder, what it means here, and the hash of it as written.
+
+    Args:
+        given: URLs of servers by name.
+        find_max: limits instead of those that the suite's serving sweep looks for the highest rate of.
 
     Raises:
         UsageError: there is no such suite, or something in it is wrong.
@@ -36,29 +44,47 @@ def preview(reference: str, overrides: dict[str, Any]) -> tuple[Suite, Expansion
     path = find_suite(reference)
     if isinstance(model := overrides.get("model"), str):
         overrides = overrides | {"model": absolute(model, Path.cwd())}
-    given = load_suite(path, overrides)
-    suite = anchor(given, path.parent)
-    return suite, expand(suite, this_machine(), resolve), suite_hash(given)
+    written = load_suite(path, overrides)
+    if find_max:
+        written = looking_for(written, find_max)
+    suite = anchor(written, path.parent)
+    return suite, expand(suite, this_machine(), resolve, given), suite_hash(written)
 
 
-def new_plan(reference: str, overrides: dict[str, Any], seed: int | None, command: Iterable[str]) -> Plan:
+def looking_for(suite: Suite, limits: str) -> Suite:
+    """The suite with a serving sweep that looks for the highest rate which keeps these limits.
+
+    Raises:
+        UsageError: the suite is no serving sweep, or the limits are not well formed.
+    """
+    if suite.serving is None:
+        raise UsageError(f"--find-max: suite {suite.name} is no serving sweep: take serving-sweep, or give yours `serving`.")
+    data = suite.source()
+    data["serving"] = data.get("serving", {}) | {"find_max": limits}
+    return validate(data, Suite, "--find-max")
+
+
+def new_plan(
+    reference: str, overrides: dict[str, Any], seed: int | None, command: Iterable[str],
+    given: Mapping[str, str] | None = None, find_max: str | None = None,
+) -> Plan:  # fmt: skip
     """A new run of a suite.
 
     Raises:
         UsageError: as `preview`.
     """
-    suite, expansion, digest = preview(reference, overrides)
+    suite, expansion, digest = preview(reference, overrides, given, find_max)
     commit, dirty = git_state()
     started = datetime.now(UTC)
     run = Run(
         run_id=f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         suite=suite.name,
         suite_hash=digest,
-        suite_source=with_models(suite, lambda reference: expansion.pinned.get(reference, reference)).source(),
+        suite_source=scrubbed(with_models(suite, lambda reference: expansion.pinned.get(reference, reference)).source()),
         planned=expansion.planned,
         seed=secrets.randbits(31) if seed is None else seed,
         environment=_environment(expansion),
-        command=tuple(command),
+        command=tuple(map(scrubbed_argument, command)),
         git_commit=commit,
         git_dirty=dirty,
         started_at=started,
@@ -66,7 +92,7 @@ def new_plan(reference: str, overrides: dict[str, Any], seed: int | None, comman
     return Plan(run, suite, expansion, rounds(run.planned, run.seed))
 
 
-def rest_of(report: Report, *, retry_failed: bool) -> Plan:
+def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | None = None) -> Plan:
     """What is left of a run that was stopped.
 
     Raises:
@@ -75,19 +101,20 @@ def rest_of(report: Report, *, retry_failed: bool) -> Plan:
     """
     run = report.run
     suite = validate(run.suite_source, Suite, f"the suite of run {run.run_id}")
-    expansion = expand(suite, this_machine(), resolve)
+    expansion = expand(suite, this_machine(), resolve, given)
     here, there = _environment(expansion).facts, run.environment.facts
-    packages = {package for planned in run.planned for package in PACKAGES[planned.case.engine]}
+    packages = {package for planned in run.planned for package in support(planned.case.engine).packages}
     if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages if here.get(key) != there.get(key)):
         raise NotComparableError(
             f"Run {run.run_id} began in another environment ({', '.join(changed)} differ): go back to it, or start a new run here."
         )
-    if {one.case.case_id for one in expansion.planned} != {one.case.case_id for one in run.planned}:
+    found = {one.case.case_id for one in run.planned if not (suite.serving and one.case.load)}
+    if not found <= {one.case.case_id for one in expansion.planned} <= {one.case.case_id for one in run.planned}:
         raise NotComparableError(
             f"The suite of run {run.run_id} means other cases here now (weights, device or threads changed): start a new run."
         )
     batches = pending(rounds(run.planned, run.seed), report.measurements, report.failures, retry_failed=retry_failed)
-    if not batches and report.status == "finished":
+    if not batches and report.status == "finished":  # a serving sweep that ended has nothing to look for any more
         raise UsageError(f"Run {run.run_id} is finished: nothing is left of it. `bench show {run.run_id}` shows it.")
     return Plan(run, suite, expansion, batches, resumed=True)
 

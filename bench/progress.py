@@ -35,6 +35,9 @@ class Quiet:
     def outcome(self, planned: PlannedCase, outcome: Measurement | Failure) -> None:
         pass
 
+    def more(self, measurements: int) -> None:
+        pass
+
 
 class Bars(Quiet):
     """A bar for the sweep, and one for the step in hand."""
@@ -62,6 +65,11 @@ class Bars(Quiet):
         if self._bars:
             self._bars.update(self._sweep, completed=min(self._settled, self._total), count=f"{self._settled}/{self._total}")
             self._bars.refresh()
+
+    def more(self, measurements: int) -> None:
+        self._total += measurements
+        if self._bars:
+            self._bars.update(self._sweep, total=self._total, count=f"{self._settled}/{self._total}")
 
     def _show(self, text: str, done: float | None, total: float, count: str, *, moving: bool = False) -> None:
         """Show the step in hand; `moving` bars redraw themselves, which is only for times when nothing is measured."""

@@ -1,9 +1,7 @@
-"""Suites: YAML with a matrix of axes, validated, and expanded into planned cases. Measuring is left to `bench.sweep`."""
+"""Suites: YAML with a matrix of axes, validated. What it means on this machine is left to `bench.expansion`."""
 
-import itertools
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
 
 from bench.catalog import catalog
-from bench.engines import ENGINES
-from bench.weights import ResolvedModel
-from bench.workloads import Prompts, load_prompts, prompt_sets
+from bench.servers import ServerSpec, is_url, scrubbed, url_name
+from bench.serving import Serving
+from bench.workloads import prompt_sets
 from results.errors import UsageError
-from results.records import Case, PlannedCase, digest
+from results.records import digest
 from results.scorers import SCORERS
 from results.validation import load_yaml, nearest, validate
 
@@ -28,18 +26,34 @@ class Point(BaseModel):
 
     model_config = Strict
     model: str | None = Field(None, min_length=1, description="A catalog name, a local folder or file, or hub id@revision.")
-    engine: Literal[tuple(ENGINES)] | None = None  # type: ignore[valid-type]
+    engine: str | None = Field(None, min_length=1, description="`bench engines` shows them all.")
+    server: str | None = Field(None, min_length=1, description="A name of `servers`, a preset's name, or a URL.")
     device: Literal["auto", "cpu", "cuda"] | None = None
     dtype: Dtype | None = Field(None, description="The type of computing.")
-    quantization: Dtype | None = Field(None, description="The format of the weights in memory; as `dtype` unless given.")
+    quantization: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] | None = Field(
+        None, description="The format of the weights in memory; as the file has it, or as `dtype`, unless given."
+    )
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(None, description="CPU threads that compute.")
     prompt_tokens: Annotated[int, Field(ge=2)] | None = Field(None, description="Exact prompt length.")
     output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Exact output length.")
+    slots: Annotated[int, Field(ge=1)] | None = Field(None, description="Sequences that a server of ours decodes at a time.")
+    prompt_cache: bool | None = Field(None, description="Whether a server may reuse what it computed for an earlier prompt.")
+    concurrency: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests in flight: a closed loop.")
+    ramp_s: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Over which the closed loop grows.")
+    rate: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Requests per second: an open loop.")
+    arrivals: Literal["constant", "poisson", "gamma"] | None = Field(None, description="Of the open loop; poisson unless given.")
+    burstiness: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        None, description="Shape of gamma arrivals: 1 is Poisson, less comes in bursts."
+    )
     processes: Annotated[int, Field(ge=1)] | None = Field(None, description="Processes, the unit of replication.")
     iterations: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests per process at the least.")
     min_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Seconds of measuring at the least.")
     warmup: Annotated[int, Field(ge=0)] | None = Field(None, description="Requests before that are not counted.")
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one load and of one case.")
+    clients: Annotated[int, Field(ge=1)] | None = Field(None, description="Processes that send the requests of a load.")
+    request_timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one request to a server.")
+    retries: Annotated[int, Field(ge=0)] | None = Field(None, description="How often a failed request is sent again.")
+    give_up_after: Annotated[int, Field(ge=1)] | None = Field(None, description="Failures in a row after which no more is sent.")
 
 
 class Include(Point):
@@ -62,6 +76,11 @@ class Workload(BaseModel):
     prompts: str = Field("five-questions", description="A built-in set of prompts, or a path beside the suite.")
     prompt_tokens: Annotated[int, Field(ge=2)] | None = Field(None, description="Exact prompt length; own length if absent.")
     prompt_format: Literal["plain", "chat"] = Field("plain", description="Text as it is, or in the model's chat template.")
+    shared_prefix_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Length of a beginning that prompts share.")
+    prefix_hit_rate: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(None, description="Share of the prompts with it.")
+    turns: Annotated[int, Field(ge=1)] = Field(1, description="Requests of one conversation.")
+    trace: str | None = Field(None, description="A trace to replay, a path beside the suite: when requests come, and how long.")
+    trace_speed: Annotated[FiniteFloat, Field(gt=0)] = Field(1.0, description="2 replays the trace twice as fast.")
 
 
 class Suite(BaseModel):
@@ -75,6 +94,9 @@ class Suite(BaseModel):
     exclude: tuple[Point, ...] = ()
     include: tuple[Include, ...] = ()
     workload: Workload = Workload()
+    servers: dict[str, ServerSpec] = Field({}, description="Servers that somebody else started, by name.")
+    limits: str | None = Field(None, description="What a request must keep to count for the goodput, e.g. ttft_s<0.5.")
+    serving: Serving | None = Field(None, description="Find the loads by measuring: from one at a time to all at once.")
     quality: tuple[Literal[tuple(SCORERS)], ...] = ()  # type: ignore[valid-type]
     quality_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Longest answer of the quality pass.")
     isolation: Literal["load", "case"] = Field("load", description="Whether cases of one load share a process, or none.")
@@ -86,35 +108,13 @@ class Suite(BaseModel):
 
 
 BUILT_IN = {
-    "engine": "transformers", "device": "auto", "dtype": "fp32", "threads": "auto", "output_tokens": 32,
+    "engine": "transformers", "device": "auto", "threads": "auto", "output_tokens": 32, "slots": 1, "prompt_cache": False,
     "processes": 3, "iterations": 3, "min_seconds": 2.0, "warmup": 1, "timeout_s": 300.0,
+    "clients": 1, "request_timeout_s": 120.0, "retries": 0, "give_up_after": 20,
 }  # fmt: skip
-SETTINGS = ("processes", "iterations", "min_seconds", "warmup", "timeout_s")
-
-
-QUALITY_PROMPTS = "five-questions"
-"""What a quality pass asks, whatever the suite's speed prompts: scores of different suites stay comparable."""
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """What a suite means on this machine."""
-
-    planned: tuple[PlannedCase, ...]
-    models: dict[str, ResolvedModel]
-    """By `Case.weights`."""
-    prompts: dict[str, Prompts]
-    """By `Case.workload`."""
-    pinned: dict[str, str]
-    """References to moving hub revisions → the same at the commit that was found."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What `auto` means here."""
-
-    device: str
-    threads: int
+SETTINGS = (
+    "processes", "iterations", "min_seconds", "warmup", "timeout_s", "clients", "request_timeout_s", "retries", "give_up_after",
+)  # fmt: skip
 
 
 def suite_names() -> list[str]:
@@ -185,153 +185,45 @@ def absolute(reference: str, *folders: Path) -> str:
 
 def anchor(suite: Suite, folder: Path) -> Suite:
     """The suite with every path made absolute, so that it means the same from any folder and at any later time."""
-    suite = with_models(suite, lambda reference: absolute(reference, folder, Path.cwd()))
-    prompts = suite.workload.prompts
-    if prompts not in prompt_sets():
-        prompts = absolute(prompts, folder, Path.cwd())
-    return suite.model_copy(update={"workload": suite.workload.model_copy(update={"prompts": prompts})})
+    suite = with_servers_named(with_models(suite, lambda reference: absolute(reference, folder, Path.cwd())))
+    workload = suite.workload
+    found = {} if workload.prompts in prompt_sets() else {"prompts": absolute(workload.prompts, folder, Path.cwd())}
+    if workload.trace:
+        found["trace"] = absolute(workload.trace, folder, Path.cwd())
+    return suite.model_copy(update={"workload": workload.model_copy(update=found)})
 
 
 def with_models(suite: Suite, change: Callable[[str], str]) -> Suite:
-    """The suite with every reference to a model changed."""
+    """The suite with every reference to a model changed; those of served models may not be: see `bench.engines.Support`."""
+    return _with_axis(suite, "model", change)
+
+
+def with_servers_named(suite: Suite) -> Suite:
+    """The suite with a name for each server that an axis gave by its URL."""
+    urls: set[str] = set()
+
+    def name(reference: str) -> str:
+        if not is_url(reference):
+            return reference
+        urls.add(reference)
+        return url_name(reference)
+
+    changed = _with_axis(suite, "server", name)
+    return changed.model_copy(update={"servers": changed.servers | {url_name(url): ServerSpec(url=url) for url in urls}})
+
+
+def _with_axis(suite: Suite, axis: str, change: Callable[[str], str]) -> Suite:
     data = suite.source()
     for part in [data.get("defaults", {}), *data.get("include", []), *data.get("exclude", [])]:
-        if "model" in part:
-            part["model"] = change(part["model"])
-    if models := data.get("matrix", {}).get("model"):
-        data["matrix"]["model"] = [change(model) for model in models]
+        if axis in part:
+            part[axis] = change(part[axis])
+    if values := data.get("matrix", {}).get(axis):
+        data["matrix"][axis] = [change(value) for value in values]
     return Suite.model_validate(data)
 
 
 def suite_hash(suite: Suite) -> str:
-    return digest(suite.source())
-
-
-def expand(suite: Suite, machine: Machine, resolve: Callable[[str, str], ResolvedModel]) -> Expansion:
-    """The planned cases of a suite, one quality pass per configuration last.
-
-    Args:
-        resolve: (reference, field path) → model.
-
-    Raises:
-        UsageError: an empty matrix, a duplicate, an exclude that matches nothing, an unknown model or prompt set.
-    """
-    prompts = load_prompts(suite.workload.prompts)
-    models: dict[str, ResolvedModel] = {}
-
-    def model_of(reference: str, where: str) -> ResolvedModel:
-        if reference not in models:
-            models[reference] = resolve(reference, where)
-        return models[reference]
-
-    planned: dict[str, PlannedCase] = {}
-    for where, tags, point in _points(suite):
-        model = model_of(point["model"], where)
-        one = _planned(suite, point, tags, model, machine, prompts)
-        if one.case.case_id in planned:
-            raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
-        planned[one.case.case_id] = one
-    if not planned:
-        raise UsageError(f"{suite.name}: no case is left: give `matrix` or `include` some, and `exclude` fewer.")
-    asked = load_prompts(QUALITY_PROMPTS)
-    return Expansion(
-        planned=(*planned.values(), *_quality_passes(suite, list(planned.values()), asked)),
-        models={model.weights: model for model in models.values()},
-        prompts={one.digest: one for one in (prompts, asked)},
-        pinned={text: f"{model.reference}@{model.revision}" for text, model in models.items() if model.revision},
-    )
-
-
-def _points(suite: Suite) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
-    """(field path, tags, values) of each point of the matrix that is not excluded, then of each include."""
-    base = BUILT_IN | suite.defaults.model_dump(exclude_none=True)
-    axes = suite.matrix.model_dump(exclude_none=True) if suite.matrix else {}
-    for name, values in axes.items():
-        for position, value in enumerate(values):
-            if value in values[:position]:
-                raise UsageError(f"{suite.name}: matrix.{name}[{position}]: repeats {value!r}: remove one of the two.")
-    unused = dict(enumerate(suite.exclude))
-    for indices in itertools.product(*(range(len(values)) for values in axes.values())) if axes else ():
-        point = {name: axes[name][index] for name, index in zip(axes, indices, strict=True)}
-        hits = [n for n, rule in enumerate(suite.exclude) if _matches(rule, base | point)]
-        for hit in hits:
-            unused.pop(hit, None)
-        if not hits:
-            where = f"matrix.model[{indices[list(axes).index('model')]}]" if "model" in axes else "defaults.model"
-            yield where, (), _complete(suite, base | point, "matrix")
-    if unused:
-        raise UsageError(f"{suite.name}: exclude[{min(unused)}]: matches no case of the matrix: correct or remove it.")
-    for row, include in enumerate(suite.include):
-        values = include.model_dump(exclude_none=True, exclude={"tags"})
-        yield f"include[{row}].model", include.tags, _complete(suite, base | values, f"include[{row}]")
-
-
-def _matches(rule: Point, point: dict[str, Any]) -> bool:
-    return all(point.get(name) == value for name, value in rule.model_dump(exclude_none=True).items())
-
-
-def _complete(suite: Suite, point: dict[str, Any], where: str) -> dict[str, Any]:
-    if "model" not in point:
-        raise UsageError(f"{suite.name}: {where}.model: is missing: name a model, for example gemma-3-270m.")
-    return point
-
-
-def _planned(
-    suite: Suite, point: dict[str, Any], tags: tuple[str, ...], model: ResolvedModel, machine: Machine, prompts: Prompts
-) -> PlannedCase:
-    device = machine.device if point["device"] == "auto" else point["device"]
-    threads = machine.threads if point["threads"] == "auto" else point["threads"]
-    case = Case(
-        weights=model.weights,
-        engine=point["engine"],
-        device=device,
-        dtype=point["dtype"],
-        quantization=point.get("quantization", point["dtype"]),
-        source_precision=model.source_precision,
-        threads=threads if device == "cpu" else None,
-        workload=prompts.digest,
-        prompt_format=suite.workload.prompt_format,
-        prompt_tokens=point.get("prompt_tokens", suite.workload.prompt_tokens),
-        output_tokens=point["output_tokens"],
-    )
-    settings = {name: point[name] for name in SETTINGS}
-    if point["min_seconds"] >= point["timeout_s"]:
-        raise UsageError(
-            f"{suite.name}: min_seconds {point['min_seconds']:g} must be less than timeout_s {point['timeout_s']:g}."
-        )
-    return PlannedCase(
-        case=case, model=model.name, base_model=model.base, tags=tags, isolated=suite.isolation == "case", **settings
-    )
-
-
-def _quality_passes(suite: Suite, speed: list[PlannedCase], prompts: Prompts) -> list[PlannedCase]:
-    """One quality pass per configuration: greedy, to the end of sequence, in one process."""
-    if not suite.quality:
-        return []
-    firsts: dict[str, PlannedCase] = {}
-    for one in speed:
-        firsts.setdefault(one.case.config_id, one)
-    return [
-        one.model_copy(
-            update={
-                "case": one.case.model_copy(
-                    update={
-                        "purpose": "quality",
-                        "workload": prompts.digest,
-                        "prompt_tokens": None,
-                        "output_tokens": suite.quality_tokens,
-                        "stop": "eos",
-                    }
-                ),
-                "processes": 1,
-                "iterations": len(prompts.prompts),
-                "min_seconds": 0.0,
-                "tags": (),
-                "scorers": suite.quality,
-            }
-        )
-        for one in firsts.values()
-    ]
+    return digest(scrubbed(suite.source()))
 
 
 def schema_json() -> str:

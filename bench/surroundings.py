@@ -25,9 +25,11 @@ def surroundings(planned: PlannedCase, usage: Usage, loaded_rss: int | None) -> 
         found.append(RowWarning(kind="foreign_device_processes", facts={"processes": usage.foreign_device_processes}))
     if (setting := governor()) not in (None, "performance"):
         found.append(RowWarning(kind="governor", facts={"governor": setting}))
-    if loaded_rss and usage.start_rss_bytes > loaded_rss * (1 + DIRTY):
+    if planned.case.target:
+        found.append(RowWarning(kind="remote_session"))
+    elif loaded_rss and usage.start_rss_bytes > loaded_rss * (1 + DIRTY):
         found.append(RowWarning(kind="dirty_start", facts={"excess": round(usage.start_rss_bytes / loaded_rss - 1, 4)}))
-    if planned.case.source_precision and planned.case.source_precision != planned.case.quantization:
+    if planned.case.source_precision not in (None, planned.case.quantization):
         facts = {"source": planned.case.source_precision, "quantization": planned.case.quantization}
         found.append(RowWarning(kind="expanded_weights", facts=facts))
     if planned.case.purpose == "quality" and planned.base_model:

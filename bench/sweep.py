@@ -3,7 +3,7 @@
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,21 @@ from typing import Protocol
 
 from bench.cache import cache_folder
 from bench.contents import keeper
+from bench.engines import support
+from bench.engines.protocol import Server
+from bench.expansion import with_load
 from bench.launch import Outside, launch
 from bench.plan import Plan
-from bench.schedule import DECIDED, Batch
-from bench.weights import Progress, ResolvedModel
+from bench.schedule import DECIDED, Batch, rounds
+from bench.serving import next_loads, reached
+from bench.suite import Suite
+from bench.weights import Form, Progress, ResolvedModel
 from bench.worker import Job
 from bench.workloads import Prompts, load_prompts
 from results.errors import GemmeterError
-from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, RunEvent, Score
+from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Report, Request, Run, RunEvent, Score
 from results.scorers import score_request
+from results.summary import by_case
 from results.store import Store
 
 Outcome = Measurement | Failure
@@ -34,9 +40,12 @@ class Listener(Protocol):
 
     def outcome(self, planned: PlannedCase, outcome: Outcome) -> None: ...
 
+    def more(self, measurements: int) -> None:
+        """So many more than were known at the start."""
+
 
 Launch = Callable[[Job, str, Callable[[PlannedCase | None, str, int, int], None]], Iterator[Outcome]]
-Prepare = Callable[[ResolvedModel, Progress], Path]
+Prepare = Callable[[ResolvedModel, Progress, Form], Path | None]
 
 
 @dataclass(frozen=True)
@@ -72,21 +81,25 @@ class Sweep:
     prepare: Prepare
     launch: Launch
     listener: Listener
+    servers: Mapping[str, Server] = field(default_factory=dict)
+    """By `Case.target`."""
+    trace: Path | None = None
+    trace_speed: float = 1.0
 
     def go(self, batches: Sequence[Batch]) -> None:
         """Measure the batches in their order; each outcome is stored before the next case begins."""
-        folders: dict[str, Path] = {}
+        sources: dict[tuple[str, Form], Path | None] = {}
         given_up: set[str] = set()
-        for weights in dict.fromkeys(one.case.weights for batch in batches for one in batch.cases):
+        for weights, form in dict.fromkeys(_needed(one) for batch in batches for one in batch.cases):
             model = self.models[weights]
             try:
-                folders[weights] = self.prepare(model, partial(self.listener.preparing, model))
+                sources[weights, form] = self.prepare(model, partial(self.listener.preparing, model), form)
             except GemmeterError as error:
-                given_up |= self._unprepared(weights, batches, error)
+                given_up |= self._unprepared((weights, form), batches, error)
         for batch in batches:
             left = [one for one in batch.cases if one.case.case_id not in given_up]
             while left:
-                job = self._job(batch.process, left, folders)
+                job = self._job(batch.process, left, sources[_needed(left[0])])
                 settled = set()
                 for outcome in self.launch(job, self.run.run_id, self.listener.phase):
                     self._keep(outcome)
@@ -95,18 +108,23 @@ class Sweep:
                         given_up.add(outcome.case_id)
                 left = [one for one in left if one.case.case_id not in settled] if settled else []
 
-    def _job(self, process: int, cases: Sequence[PlannedCase], folders: Mapping[str, Path]) -> Job:
+    def _job(self, process: int, cases: Sequence[PlannedCase], source: Path | None) -> Job:
+        target = cases[0].case.target
         return Job(
-            folder=folders[cases[0].case.weights],
+            source=source,
+            server=self.servers[target] if target else None,
             process=process,
             cases=tuple(cases),
             prompts={one.case.workload: self.prompts[one.case.workload] for one in cases},
             warmup=self.warmup,
+            seed=self.run.seed,
+            trace=self.trace,
+            trace_speed=self.trace_speed,
         )
 
-    def _unprepared(self, weights: str, batches: Sequence[Batch], error: GemmeterError) -> set[str]:
+    def _unprepared(self, needed: tuple[str, Form], batches: Sequence[Batch], error: GemmeterError) -> set[str]:
         """Store a failure for every case that is still to measure and whose weights could not be had."""
-        left = [(one, batch.process) for batch in batches for one in batch.cases if one.case.weights == weights]
+        left = [(one, batch.process) for batch in batches for one in batch.cases if _needed(one) == needed]
         firsts = {planned.case.case_id: (planned, process) for planned, process in reversed(left)}
         for planned, process in firsts.values():
             self._keep(
@@ -142,6 +160,28 @@ class Sweep:
         ]
 
 
+def further_cases(suite: Suite, report: Report) -> tuple[PlannedCase, ...]:
+    """The loads that a serving sweep measures next, by what it measured so far; none for other suites, or at its end."""
+    if suite.serving is None:
+        return ()
+    measured, failed = by_case(report)
+    templates: dict[str, list[PlannedCase]] = {}
+    for planned in report.run.planned:
+        if planned.case.load:
+            templates.setdefault(planned.case.config_id, []).append(planned)
+    found = []
+    known = {planned.case.case_id for planned in report.run.planned}
+    for mine in templates.values():
+        done = [reached(one, measured[one.case.case_id], failed[one.case.case_id]) for one in mine]
+        further = [with_load(mine[0], load, suite) for load in next_loads(suite.serving, done)]
+        found += [one for one in further if one.case.case_id not in known]
+    return tuple(found)
+
+
+def _needed(planned: PlannedCase) -> tuple[str, Form]:
+    return planned.case.weights, support(planned.case.engine).weights
+
+
 def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener) -> None:
     """Measure what a plan leaves to do and store how it ended; interruption by a signal is an ending like any other.
 
@@ -156,8 +196,11 @@ def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener)
         content=Content(plan.suite.content, keeper(plan.suite.content, cache_folder() / "content-key")),
         store=store,
         prepare=prepare,
-        launch=lambda job, run_id, listen: launch(job, run_id, listen, Outside()),
+        launch=lambda job, run_id, listen: launch(job, run_id, listen, Outside(logs=cache_folder() / "logs" / run_id)),
         listener=listener,
+        servers=plan.expansion.servers,
+        trace=plan.expansion.trace,
+        trace_speed=plan.suite.workload.trace_speed,
     )
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -167,6 +210,11 @@ def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener)
         store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind="resumed"))
     try:
         sweep.go(plan.batches)
+        while further := further_cases(plan.suite, store.report(run.run_id)):
+            run = store.extend_run(run, further)
+            listener.more(sum(one.processes for one in further))
+            sweep = replace(sweep, run=run)
+            sweep.go(rounds(further, run.seed))
         ending, detail = "finished", ""
     except KeyboardInterrupt:
         ending, detail = "interrupted", ""

@@ -16,7 +16,7 @@ from results.format import moment, plain
 from results.metrics import METRICS
 from results.reading import RunSummary
 from results.records import PlannedCase, RowWarning
-from results.summary import HEADLINE, CaseRow, estimate_text, worst_of_each
+from results.summary import CaseRow, estimate_text, headline, worst_of_each
 
 Cell = str | Text
 
@@ -76,7 +76,16 @@ def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
         notes.insert(0, f"† {sentence(RowWarning(kind='base_model'))}")
     if any(one.basis == "processes" for row in rows for one in row.estimates.values()):
         notes.insert(0, "[ ] 95 % interval over the processes")
-    names = [name for name in HEADLINE if any(name in row.estimates for row in rows)]
+    tables: list[RenderableType] = []
+    for loaded in (False, True):
+        mine = [(row, mark) for row, mark in zip(rows, marks, strict=True) if bool(row.planned.case.load) == loaded]
+        if mine:
+            tables += [_fitted([row for row, _ in mine], [mark for _, mark in mine]), Text()]
+    return Group(*tables, *map(Text, notes), *_failures(rows))
+
+
+def _fitted(rows: Sequence[CaseRow], marks: Sequence[str]) -> RenderableType:
+    names = headline(rows)
 
     def wide(joint: str, width: int, leading: int) -> Table:
         metrics = [
@@ -88,7 +97,7 @@ def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
         return table([labels, counts, *metrics, Column("Notes", marks, wraps=5)], leading)
 
     stacked = Group(*(_stacked(row, mark, names) for row, mark in zip(rows, marks, strict=True)))
-    return Group(Fitted((wide(" ", 32, 0), wide("\n", 20, 1), stacked)), Text(), *map(Text, notes), *_failures(rows))
+    return Fitted((wide(" ", 32, 0), wide("\n", 20, 1), stacked))
 
 
 def runs_table(runs: Sequence[RunSummary]) -> RenderableType:

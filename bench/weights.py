@@ -7,12 +7,14 @@ The kinds of names are told apart here; what each needs stands in `bench.package
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench import hub, local_weights, packaged_weights
 from bench.cache import cache_folder
@@ -32,12 +34,15 @@ from monitor import devices
 from results.errors import GemmeterError
 
 __all__ = [
-    "MissingDependencyError", "MissingWeightsError", "Progress", "ResolvedModel", "UnsupportedWeightsError", "WeightsError",
-    "cached_weights", "prepare", "resolve", "terms_notice",
+    "Form", "MissingDependencyError", "MissingWeightsError", "Progress", "ResolvedModel", "UnsupportedWeightsError", "WeightsError",
+    "cached_weights", "prepare", "resolve", "served", "terms_notice",
 ]  # fmt: skip
 
 CONVERTER_BYTES = 2**30
 """What a conversion takes beside the weights: Python, torch and transformers, the vocabulary, one tensor twice."""
+
+Form = Literal["folder", "gguf", "served"]
+"""What an engine loads, as `bench.engines.protocol.Support.weights` says."""
 
 _KEPT_BACK = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
 """Variables that the converter, which opens a file from anywhere, does not get."""
@@ -57,6 +62,8 @@ class ResolvedModel:
     """Not instruction-tuned; `None`: unknown."""
     revision: str | None
     """The commit of a hub model."""
+    stored: str | None = None
+    """The format of the weights in their GGUF file, such as `q4_k_m` or `bf16`; `None`: they come in no such file."""
 
 
 def resolve(reference: str, where: str, *, cache: Path | None = None) -> ResolvedModel:
@@ -81,7 +88,7 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
     entry = catalog().get(reference)
     if entry is not None and entry.package is not None:
         package = entry.package
-        return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None)
+        return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None, package.source_precision)
     if entry is not None:
         return _on_hub(entry.hub_id, entry, entry.name)
     path = Path(os.path.expanduser(reference or "no name"))  # noqa: PTH111 - an unknown ~user stays as it is
@@ -89,7 +96,7 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
         local = local_weights.inspect(path, cache)
         absolute = Path(os.path.abspath(local.path))  # noqa: PTH100 - links keep their names
         return ResolvedModel(
-            absolute.name, str(absolute), f"sha256:{local.sha256}", local.source_precision, local.base, revision=None
+            absolute.name, str(absolute), f"sha256:{local.sha256}", local.source_precision, local.base, None, local.stored
         )
     if found := hub.HUB_ID.fullmatch(reference):
         return _on_hub(reference, by_hub_id(found["id"]), found["id"])
@@ -105,14 +112,25 @@ def _on_hub(reference: str, entry: CatalogEntry | None, name: str) -> ResolvedMo
     return ResolvedModel(name, reference, f"hub:{hub_id}@{model.commit}", model.quantization, base, model.commit)
 
 
-def prepare(model: ResolvedModel, progress: Progress, *, cache: Path | None = None) -> Path:
-    """A folder in Hugging Face format with these weights: assembled, downloaded or converted when it is not there yet.
+def served(model: str) -> ResolvedModel:
+    """A model that a server has: all that is known of its weights is the name that the server gives them."""
+    name = re.sub(r"@[0-9a-f]{40}$", "", model)  # a suite that names a hub model for other engines too has its commit pinned
+    return ResolvedModel(name, name, f"served:{name}", None, None, None)
+
+
+def prepare(model: ResolvedModel, progress: Progress, form: Form = "folder", *, cache: Path | None = None) -> Path | None:
+    """These weights in a folder in Hugging Face format or in a GGUF file: assembled, downloaded or converted when they are
+    not there yet. `None` for those that a server has.
 
     Raises:
         UsageError: the user's files are gone.
         WeightsError: they cannot be made ready; its `kind` says what a failure of them is.
     """
     cache = cache or cache_folder()
+    if form == "served":
+        return None
+    if form == "gguf" and model.stored is None:
+        raise UnsupportedWeightsError(f"{model.name} comes in no GGUF file: name one, or choose the engine transformers")
     if model.revision is not None:
         return hub.download(model.reference, model.revision, progress)
     sha256 = model.weights.removeprefix("sha256:")
@@ -120,7 +138,7 @@ def prepare(model: ResolvedModel, progress: Progress, *, cache: Path | None = No
     entry = catalog().get(model.reference)
     try:
         if entry is not None and entry.package is not None:
-            if is_whole(target):
+            if form == "folder" and is_whole(target):
                 return target
             package = entry.package
             chunks = packaged_weights.chunk_paths(package)
@@ -129,9 +147,11 @@ def prepare(model: ResolvedModel, progress: Progress, *, cache: Path | None = No
             local = local_weights.inspect(Path(model.reference), cache)
             if local.sha256 != sha256:
                 raise MissingWeightsError(f"{model.reference} has changed since the start: run again")
-            if local.path.is_dir() or is_whole(target):
+            if form == "folder" and (local.path.is_dir() or is_whole(target)):
                 return local.path if local.path.is_dir() else target
             source = local.path
+        if form == "gguf":
+            return source
         return _converted(source, target, progress)
     except OSError as error:
         raise unwritable(cache, error) from error

@@ -14,27 +14,43 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.engines.protocol import Server, Source, Support
 from bench.preparing import be_first_to_go
 from bench.workloads import Prompts
-from results.records import FailureKind, PlannedCase
+from results.records import Case, FailureKind, PlannedCase, Request, RowWarning
+
+if TYPE_CHECKING:
+    from bench.engines.protocol import Session
+    from bench.measure import Instruments
+
+CONTEXT_TOKENS = 4096
+"""Room per sequence that an engine makes unless a case needs more: the same for all shorter cases, as memory depends on it."""
+REQUESTS_PER_LINE = 50
 
 
 class Job(BaseModel):
     """What a worker is asked to do: one load, and its cases in this order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    folder: Path
+    source: Path | None = None
+    """The folder or file with the weights; `None` where a server has them."""
+    server: Server | None = None
+    """One that somebody else started."""
     process: int
     cases: tuple[PlannedCase, ...]
     prompts: dict[str, Prompts]
     """By `Case.workload`."""
     warmup: Prompts
+    seed: int = 0
+    """Of the arrivals."""
+    trace: Path | None = None
+    trace_speed: float = 1.0
 
 
 class Channel:
@@ -89,7 +105,7 @@ def main() -> None:
         run(job, channel)
     except Exception as error:  # noqa: BLE001 every failure of an engine is a result: it is classified, sent and stored
         traceback.print_exc()
-        kind, message = classify(error)
+        kind, message = classify(error, job.cases[0].case.engine)
         channel.send("failed", kind=kind, message=message)
     channel.send("bye")
     sys.stderr.flush()
@@ -99,7 +115,7 @@ def main() -> None:
 def run(job: Job, channel: Channel) -> None:
     """Load, then measure each case."""
     from bench.engines import make_engine
-    from bench.engines.protocol import UnsupportedError
+    from bench.engines.protocol import Served, UnsupportedError
     from bench.measure import Instruments, calibrate, first_call_s, own_rss_reader, utc_now
 
     first = job.cases[0]
@@ -109,51 +125,130 @@ def run(job: Job, channel: Channel) -> None:
         engine = make_engine(first.case.engine)
         import_s = time.perf_counter() - start
         for planned in job.cases:
-            if reason := engine.refuse(planned.case):
+            if reason := refusal(planned.case, engine.support) or engine.refuse(planned.case):
                 raise UnsupportedError(reason)
-        cached = cached_share(job.folder)
+        cached = cached_share(job.source)
         start = time.perf_counter()
-        session = engine.load(job.folder, first.case)
+        session = engine.load(source_of(job), first.case)
         load_s = time.perf_counter() - start
         tools = Instruments(time.perf_counter, utc_now, own_rss_reader())
         values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
         channel.ask("phase", phase="first call", done=0, total=1)
         values["first_call_s"] = first_call_s(session, job.warmup, first, time.perf_counter)
         values |= calibrate(time.perf_counter, tools)
+        if any(planned.case.load for planned in job.cases):
+            from bench.load import calibrate_client
+
+            channel.ask("phase", phase="calibration", done=0, total=1)
+            values |= calibrate_client(time.perf_counter)
     gc.collect()
     gc.freeze()
-    channel.ask("loaded", values=values)
-    for planned in job.cases:
-        with _stack_before(planned.timeout_s):
-            _measure_case(session, planned, job, tools, channel)
+    channel.ask("loaded", values=values, server_pid=session.server_pid if isinstance(session, Served) else None)
+    try:
+        for planned in job.cases:
+            with _stack_before(planned.timeout_s):
+                _measure_case(session, planned, job, tools, channel)
+    finally:
+        session.close()
 
 
-def _measure_case(session: Any, planned: PlannedCase, job: Job, tools: Any, channel: Channel) -> None:
+def refusal(case: Case, able: Support) -> str | None:
+    """Why an engine that can do so much cannot do this case."""
+    if case.load and not able.concurrent:
+        return f"{case.engine} takes one request at a time: choose an engine that is a server, such as llamacpp-server."
+    if case.device not in able.devices:
+        return f"{case.engine} does not run on {case.device}: choose {' or '.join(able.devices)}."
+    return None
+
+
+def source_of(job: Job) -> Source:
+    """What the job's session is made from; the context has room for its longest case."""
+    planned = job.cases[0]
+    longest = max(((one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in job.cases)
+    return Source(
+        weights=job.source,
+        server=job.server,
+        model=planned.case.weights.removeprefix("served:"),
+        context_tokens=max(CONTEXT_TOKENS, 1 << (longest + 64 - 1).bit_length()),
+        request_timeout_s=planned.request_timeout_s,
+    )
+
+
+def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel) -> None:
     from bench.measure import count_warnings, measure
 
     case = planned.case
     session.reset()
     gc.collect()
     channel.ask("case_started", case_id=case.case_id, origin=(origin := time.perf_counter()))
-    requests = []
+    requests: list[Request] = []
 
     def phase(name: str, done: int, total: int) -> None:
         channel.ask("phase", phase=name, done=done, total=total)
 
     prompts = job.prompts[case.workload]
-    for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase):
-        requests.append(request)
-        channel.ask("request", request=request.model_dump(mode="json"))
+    values, warnings = {}, []
+    if case.load:
+        values, warnings = _measure_load(session, planned, job, tools, channel, origin, requests, phase)
+    else:
+        for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase):
+            requests.append(request)
+            channel.ask("request", request=request.model_dump(mode="json"))
+            _check_alive(session)
+        if all(request.error for request in requests):
+            raise EngineFailedError(f"Every request failed ({requests[-1].error}).")
+        warnings = count_warnings(planned, session, requests)
     channel.ask(
         "case_done",
         timing=session.timing,
-        values=session.values(),
-        warnings=[one.model_dump(mode="json") for one in count_warnings(planned, session, requests)],
+        values=session.values() | values,
+        warnings=[one.model_dump(mode="json") for one in warnings],
     )
 
 
-def classify(error: Exception) -> tuple[FailureKind, str]:
+def _measure_load(
+    session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel, origin: float,
+    requests: list[Request], phase: Callable[[str, int, int], None],
+) -> tuple[dict[str, float], list[RowWarning]]:  # fmt: skip
+    from bench.engines.protocol import Served, UnsupportedError
+    from bench.load import measure_load
+    from bench.trace import read_trace
+
+    if not isinstance(session, Served):
+        raise UnsupportedError("the engine says that it can be put under load, but its session is no server's: report it to its author.")
+    trace = read_trace(job.trace, speed=job.trace_speed) if job.trace else None
+    outcome = measure_load(
+        session, planned, job.process, job.prompts[planned.case.workload], job.warmup, origin, tools, phase, seed=job.seed, trace=trace
+    )  # fmt: skip
+    requests.extend(outcome.requests)
+    for start in range(0, len(requests), REQUESTS_PER_LINE):
+        lot = requests[start : start + REQUESTS_PER_LINE]
+        channel.ask("requests", requests=[one.model_dump(mode="json") for one in lot])
+    if outcome.broken:
+        raise EngineDiedError(f"{outcome.broken} See its last lines, then `bench run --resume … --retry-failed`.")
+    if all(request.error for request in requests):
+        raise EngineFailedError(f"Every request failed ({requests[-1].error}).")
+    return outcome.values, list(outcome.warnings)
+
+
+def _check_alive(session: "Session") -> None:
+    from bench.engines.protocol import Served
+
+    if isinstance(session, Served) and (why := session.alive()):
+        raise EngineDiedError(f"{why} See its last lines, then `bench run --resume … --retry-failed`.")
+
+
+class EngineDiedError(Exception):
+    """A server of ours ended while it was measured."""
+
+
+class EngineFailedError(Exception):
+    """A server answered nothing."""
+
+
+def classify(error: Exception, engine: str) -> tuple[FailureKind, str]:
     """The kind of failure that an exception means, and one sentence with a remedy."""
+    from bench.engines import support
     from bench.engines.protocol import UnsupportedError
     from results.errors import GemmeterError
 
@@ -162,19 +257,25 @@ def classify(error: Exception) -> tuple[FailureKind, str]:
         return "unsupported", text
     if isinstance(error, GemmeterError):
         return "unsupported", text
+    if isinstance(error, EngineDiedError):
+        return "crash", text
+    if isinstance(error, EngineFailedError):
+        return "engine_error", f"{text} Look at the server and its log, and run again."
     if isinstance(error, ImportError):
-        return "missing_dependency", f'{text}: install it with `pip install "gemmeter[transformers]"`.'
+        able = support(engine)
+        what = f'"gemmeter[{able.extra}]"' if able.extra else " ".join(able.packages)
+        return "missing_dependency", f"{text}: install it with `pip install {what}`."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return "oom", f"Memory ran out ({text}): choose a smaller model, dtype, length or batch."
     return "engine_error", f"The engine failed with {type(error).__name__}: {text} The stderr tail has the traceback."
 
 
-def cached_share(folder: Path, probes: int = 32) -> float | None:
+def cached_share(source: Path | None, probes: int = 32) -> float | None:
     """Share of the weights' files that lies in the page cache, by probing so many places in each; `None` where it can't be told."""
-    if not hasattr(os, "preadv") or not hasattr(os, "RWF_NOWAIT"):
+    if source is None or not hasattr(os, "preadv") or not hasattr(os, "RWF_NOWAIT"):
         return None
     hits = tried = 0
-    for file in folder.glob("*.safetensors"):
+    for file in [source] if source.is_file() else source.glob("*.safetensors"):
         size = file.stat().st_size
         descriptor = os.open(file, os.O_RDONLY)
         try:

@@ -14,7 +14,7 @@ from results.format import moment, plain, quantity
 from results.metrics import METRICS, request_values
 from results.reading import RunSummary
 from results.records import Measurement, PlannedCase, Report, Request
-from results.summary import HEADLINE, CaseRow, estimate_text
+from results.summary import CaseRow, estimate_text, headline
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 RATES = ("decode_tps", "prefill_tps")
@@ -63,7 +63,7 @@ def common_words(planned: Iterable[PlannedCase]) -> str:
 
 def cases_frame(rows: Sequence[CaseRow], names: dict[str, str]) -> pd.DataFrame:
     """The standing table: a row per case; headline metrics that no row fills are left out."""
-    filled = [name for name in HEADLINE if any(name in row.estimates for row in rows)]
+    filled = headline(rows)
     columns = ("Case", "Status", *(heading(METRICS[name]) for name in filled), "n", "Weights are", "Warnings")
     table = [
         (

@@ -79,12 +79,12 @@ def pss_bytes(pids: Iterable[int], proc: Path = Path("/proc")) -> int | None:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time of the processes so far."""
+    """User and system time of the processes so far, and of their children that ended."""
     total = 0.0
     for pid in pids:
         with contextlib.suppress(psutil.Error):
             times = psutil.Process(pid).cpu_times()
-            total += times.user + times.system
+            total += times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
     return total
 
 

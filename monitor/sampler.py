@@ -25,6 +25,8 @@ class Usage:
     peak_pss_bytes: int | None
     others_cpu_share: float
     """CPU time that anything else took, as a share of all that the machine has."""
+    beside_peak_rss_bytes: int | None
+    """Of the processes beside the part that is watched apart; `None` where no part is."""
     peak_device_bytes: int | None
     foreign_device_processes: int
     throttled_periods: int
@@ -52,9 +54,11 @@ class Sampler:
         self._starved, self._floor, self._free = starved, floor_bytes, free_bytes
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._pids = [pid]
+        self._pids, self._beside = [pid], list[int]()
+        self._apart: int | None = None
         self.seen = {pid}
         self._points: list[tuple[float, float]] = []
+        self._beside_peak = 0
         self._device_peak: int | None = None
         self._foreign = 0
         self._thread = threading.Thread(target=self._run, daemon=True, name="sampler")
@@ -67,18 +71,22 @@ class Sampler:
         self._stop.set()
         self._thread.join()
 
+    def watch_apart(self, pid: int) -> None:
+        """From now on the memory of this part of the tree is what counts, such as that of a server; the rest is told beside it."""
+        self._apart = pid
+
     def begin(self) -> None:
         """Start a case: peaks are reset, the case's own baseline is taken."""
         self._list()
-        processes.reset_peak_rss(self.pid, self._proc)
+        processes.reset_peak_rss(self._root, self._proc)
         with self._lock:
-            self._points, self._device_peak, self._foreign = [], None, 0
+            self._points, self._beside_peak, self._device_peak, self._foreign = [], 0, None, 0
         self._sample_device()
         self._pss_before = processes.pss_bytes(self._pids, self._proc)
         self._start = (
             self._clock(),
             processes.machine_busy_seconds(),
-            processes.cpu_seconds(self._pids),
+            self._own_seconds(),
             cpu_throttled_periods(),
         )
         self._sample()
@@ -89,10 +97,10 @@ class Sampler:
         self._sample()
         self._sample_device()
         began, busy, own, throttled = self._start
-        others = processes.machine_busy_seconds() - busy - (processes.cpu_seconds(self._pids) - own)
+        others = processes.machine_busy_seconds() - busy - (self._own_seconds() - own)
         with self._lock:
             points = list(self._points)
-        mark = processes.peak_rss_bytes(self.pid, self._proc) if len(self._pids) == 1 else None
+        mark = processes.peak_rss_bytes(self._root, self._proc) if len(self._pids) == 1 else None
         pss = max((one for one in (self._pss_before, processes.pss_bytes(self._pids, self._proc)) if one), default=None)
         kept = thin(points)
         return Usage(
@@ -100,6 +108,7 @@ class Sampler:
             peak_rss_bytes=max(int(max(value for _, value in points)), mark or 0),
             peak_pss_bytes=pss,
             others_cpu_share=max(0.0, others) / max(self._clock() - began, 1e-9) / _cpus(),
+            beside_peak_rss_bytes=None if self._apart is None else self._beside_peak,
             peak_device_bytes=self._device_peak,
             foreign_device_processes=self._foreign,
             throttled_periods=cpu_throttled_periods() - throttled,
@@ -119,9 +128,19 @@ class Sampler:
                 self._starved(free)
                 return
 
+    @property
+    def _root(self) -> int:
+        return self.pid if self._apart is None else self._apart
+
+    def _own_seconds(self) -> float:
+        """CPU time of the whole tree, that of children who came and went included."""
+        return processes.cpu_seconds([*self._pids, *self._beside])
+
     def _list(self) -> None:
-        self._pids = processes.tree(self.pid, self._proc)
-        self.seen.update(self._pids)
+        everyone = processes.tree(self.pid, self._proc)
+        self._pids = everyone if self._apart is None else processes.tree(self._apart, self._proc)
+        self._beside = [pid for pid in everyone if pid not in self._pids]
+        self.seen.update(everyone, self._pids)
 
     def _sample_device(self) -> None:
         """A tree that is not among the driver's pids (which a container may number otherwise) has unknown memory, not none."""
@@ -133,8 +152,10 @@ class Sampler:
 
     def _sample(self) -> None:
         total = sum(processes.rss_bytes(pid, self._proc) for pid in self._pids)
+        beside = sum(processes.rss_bytes(pid, self._proc) for pid in self._beside)
         with self._lock:
             self._points.append((self._clock(), float(total)))
+            self._beside_peak = max(self._beside_peak, beside)
 
 
 def thin(points: list[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:

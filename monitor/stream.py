@@ -1,18 +1,25 @@
 """The bytes of a streamed answer → timed token events. Sending and receiving is left to `monitor.http`.
 
 An event's time is that of the read which completed it. An event without content (a role chunk, a usage chunk) is kept with no
-tokens: it is not a token, but others count from it.
+tokens: it is not a token, but others count from it. What a model thinks before it answers counts as output tokens, and as
+content of nobody's: first and last content are what a user sees.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-Dialect = Literal["openai-chat", "openai-completions", "ollama-chat", "ollama-generate"]
+from monitor.dialects import GRAMMARS, Dialect, Report
+from monitor.event_tokens import event_tokens
+from monitor.framing import Arrivals, StreamError, excerpt
+
+__all__ = ["Answer", "Arrivals", "Dialect", "FinishReason", "read_answer"]
+
 FinishReason = Literal["length", "stop", "cancelled"]
 
-Arrivals = Sequence[tuple[float, bytes]]
-"""(time of the read, bytes of the body), in the order of reading."""
+_LENGTH = {"length", "max_tokens"}
+_ABORTED = {"abort", "error"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Answer:
     first_reasoning: float | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    """Thinking and an end-of-sequence token included, where the server counts them."""
     token_source: Literal["engine", "usage", "tokenizer"] | None = None
     finish_reason: FinishReason | None = None
     uneven: bool = False
@@ -41,13 +49,105 @@ class Answer:
     """Server-side figures by metric name."""
 
 
+@dataclass
+class _Events:
+    """What a body says, event by event."""
+
+    times: list[float] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    reasonings: list[str] = field(default_factory=list)
+    counted: list[int | None] = field(default_factory=list)
+    finish: str | None = None
+    done: bool = False
+    """Whether the protocol's own end was there."""
+    report: Report = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        if self.finish is None or self.finish in _ABORTED:
+            return None
+        return "length" if self.finish in _LENGTH else "stop"
+
+
 def read_answer(
     arrivals: Arrivals, dialect: Dialect, *, error: str | None = None, count: Callable[[str], int] | None = None
 ) -> Answer:
     """Parse a body.
 
     Args:
-        error: of the transport, when the body did not end as it should; an error in the stream comes first.
+        error: of the transport, when the body did not end as it should; an error in the stream comes first, and after the
+            protocol's own end nothing is missing any more.
         count: tokens of a text without special tokens, where a tokenizer is at hand.
     """
-    raise NotImplementedError
+    if error and error.startswith("http_"):
+        return Answer(error=error)
+    events = _read(arrivals, dialect)
+    pieces = [thought + said for thought, said in zip(events.reasonings, events.contents, strict=True)]
+    prompt_tokens, total, values = GRAMMARS[dialect].totals(events.report)
+    source: Literal["usage", "tokenizer"] | None = "usage" if total else None
+    if total is None and count:
+        total, source = count("".join(pieces)) or None, "tokenizer"
+    tokens, uneven = event_tokens(pieces, events.counted, total, events.finish_reason == "stop", count)
+    said_at = [time for time, said in zip(events.times, events.contents, strict=True) if said]
+    return Answer(
+        event_times=tuple(events.times),
+        event_tokens=tokens,
+        text="".join(events.contents),
+        reasoning="".join(events.reasonings),
+        first_content=said_at[0] if said_at else None,
+        last_content=said_at[-1] if said_at else None,
+        first_reasoning=next((time for time, thought in zip(events.times, events.reasonings, strict=True) if thought), None),
+        prompt_tokens=prompt_tokens,
+        output_tokens=total,
+        token_source=source if total else None,
+        finish_reason=events.finish_reason,
+        uneven=uneven,
+        error=events.error or _incomplete(events, arrivals, error),
+        values=values,
+    )
+
+
+def _read(arrivals: Arrivals, dialect: Dialect) -> _Events:
+    grammar = GRAMMARS[dialect]
+    found = _Events()
+    try:
+        for time, data in grammar.frames(arrivals):
+            if data.startswith(b"[DONE]"):
+                found.done = True
+                break
+            content, reasoning, finish, counted, found.done = grammar.event(_object(data), found.report)
+            found.times.append(time)
+            found.contents.append(content)
+            found.reasonings.append(reasoning)
+            found.counted.append(counted)
+            if finish:
+                found.finish = finish
+            if found.done:
+                break
+    except StreamError as wrong:
+        found.error = str(wrong)
+    return found
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode())
+    except (ValueError, RecursionError):
+        value = None
+    if type(value) is not dict:
+        raise StreamError(f"bad_stream: an event that is no JSON object: {excerpt(data)}")
+    return value
+
+
+def _incomplete(events: _Events, arrivals: Arrivals, error: str | None) -> str | None:
+    """What an answer without an error in it lacks."""
+    if error and not events.done:
+        return error
+    if events.finish in _ABORTED:
+        return f"server_error: the server gave up with the finish reason {events.finish!r}"
+    if not events.done and events.finish is None and events.times:
+        return "disconnected: the stream ended without a finish reason"
+    if not any(events.contents) and not any(events.reasonings):
+        return f"empty: no content in {sum(len(data) for _, data in arrivals)} bytes"
+    return None

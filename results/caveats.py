@@ -14,6 +14,15 @@ CAVEATS: dict[str, str] = {
     "expanded_weights": "weights were expanded from {source}: speed and memory are those of {quantization}, quality is that of {source}",
     "process_spread": "processes differ by {spread:.0%}",
     "within_process": "the interval is the spread within one process: run three or more",
+    "client_bottleneck": "the client itself may have been the bottleneck ({why})",
+    "arrivals": "the requests did not arrive as planned ({what})",
+    "over_saturated": "more arrived than the server could serve: waiting times grew until the end",
+    "request_errors": "{failed} of {requests} requests failed ({kinds})",
+    "cache_hits": "the server had {share:.0%} of the prompts' tokens in a cache, although the case is not about caching",
+    "prompt_count": "the server counted {server} prompt tokens in {requests} requests where {wanted} were asked for",
+    "prompt_tokens_differ": "its prompts have {count:.1f} tokens on average, those of {engine} have {other:.1f}: they do not do equal work",
+    "uneven_events": "events of {requests} requests carried several tokens: their share of each is an estimate",
+    "remote_session": "the server was not started for this measurement: its processes are sessions of one server",
     "failed_processes": "{failed} of {planned} processes failed ({kinds})",
 }  # fmt: skip
 

@@ -257,6 +257,10 @@ def _case_rows(planned: PlannedCase, a: _Side, b: _Side) -> list[ComparisonRow]:
     for name, metric in METRICS.items():
         if metric.margin is None and not metric.exact and name not in DESCRIBED:
             continue
+        if name == "goodput_rps" and a.plans[case_id].limits != b.plans[case_id].limits:
+            continue  # two goodputs under different limits are two metrics
+        if name == "error_share" and planned.case.load is None:
+            continue
         if name in estimates_a and name in estimates_b:
             if metric.level == "score":
                 effect, replicates = _item_effect(a.item_scores(case_id, name), b.item_scores(case_id, name))

@@ -9,7 +9,7 @@ from results.caveats import sentence
 from results.format import plain
 from results.metrics import METRICS, Metric
 from results.records import HARD_FACTS, Failure, Report
-from results.summary import HEADLINE, estimate_text, summarize, unresolved
+from results.summary import estimate_text, headline, summarize, unresolved
 
 METHOD = (
     "Values are medians over processes with their 95 % interval; in rows of a single process, medians over its requests "
@@ -42,7 +42,7 @@ class Table:
 def table_of(report: Report) -> Table:
     """The standing table: the headline metrics that any case has, and each different warning once."""
     rows = summarize(report)
-    columns = tuple(METRICS[name] for name in HEADLINE if any(name in row.estimates for row in rows))
+    columns = tuple(METRICS[name] for name in headline(rows))
     notes: dict[str, int] = {}
     lines = []
     for row in rows:

@@ -36,7 +36,7 @@ def quantity(value: float | None, unit: str, low: float | None = None, high: flo
     factor, name = scale(value, unit)
     interval = "" if low is None or high is None else f" [{number(low / factor)}, {number(high / factor)}]"
     shown = number(value / factor)
-    return f"{shown}{interval}" if name in ("score", "share") else f"{shown} {name}{interval}"
+    return f"{shown}{interval}" if name in ("score", "share", "ratio", "count") else f"{shown} {name}{interval}"
 
 
 def percent(ratio: float, low: float | None = None, high: float | None = None) -> str:

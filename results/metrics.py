@@ -64,6 +64,10 @@ def _itl(request: Request) -> tuple[float, ...]:
     return tuple(later - earlier for earlier, later in pairwise(times))
 
 
+def _send_lag(request: Request) -> tuple[float, ...]:
+    return (request.sent_s - request.scheduled_s,)
+
+
 def _per(
     count: Callable[[Request], float | None], time: Callable[[Request], tuple[float, ...]]
 ) -> Callable[[Request], tuple[float, ...]]:
@@ -92,6 +96,41 @@ def _output_tps(measurement: Measurement) -> float | None:
 def _request_rate(measurement: Measurement) -> float | None:
     window = _window_s(measurement)
     return sum(not request.error for request in measurement.requests) / window if window else None
+
+
+def _steady_output_tps(measurement: Measurement) -> float | None:
+    """Tokens of the events between the first and the last time that a request was sent: neither filling nor draining."""
+    sent = [request.sent_s for request in measurement.requests if not request.error]
+    seconds = max(sent) - min(sent) if sent else 0.0
+    if len(sent) < 3 or seconds <= 0:
+        return None
+    return sum(
+        tokens
+        for request in measurement.requests
+        for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True)
+        if min(sent) < time <= max(sent)
+    ) / seconds  # fmt: skip
+
+
+def _error_share(measurement: Measurement) -> float | None:
+    return (
+        sum(bool(request.error) for request in measurement.requests) / len(measurement.requests) if measurement.requests else None
+    )
+
+
+def _tail(name: str, share: float) -> Callable[[Measurement], float | None]:
+    """A quantile over the requests of one process, by linear interpolation (type 7 of Hyndman and Fan 1996); `None` where
+    fewer than two values lie beyond it, as it would be little but the maximum."""
+
+    def quantile(measurement: Measurement) -> float | None:
+        values = sorted(value for request in measurement.requests for value in request_values(name, request))
+        if len(values) * (1 - share) < 2 - 1e-9:
+            return None
+        place = (len(values) - 1) * share
+        low = int(place)
+        return values[low] + (place - low) * (values[min(low + 1, len(values) - 1)] - values[low])
+
+    return quantile
 
 
 _ALL = (
@@ -139,6 +178,24 @@ _ALL = (
         "decode_tps", "tok/s", "higher", "request", "Decode", "1 / TPOT, per sequence.",
         derive=_per(lambda _: 1.0, _tpot), aliases={"llama.cpp": "predicted_per_second"},
     ),
+    Metric("first_reasoning_s", "s", "lower", "request", "First thought",
+           "First event with reasoning minus sent, of models that think before they answer."),
+    Metric("send_lag_s", "s", "lower", "request", "Send lag", "Sent minus scheduled: how late the client was.", derive=_send_lag),
+    Metric("connect_s", "s", "lower", "request", "Connect", "Time to open a connection, where a new one was needed; before sent."),
+    Metric("attempts", "count", "lower", "request", "Attempts", "How often the request was sent."),
+    Metric("turn", "count", None, "request", "Turn", "Place of the request in its conversation, from 1."),
+    Metric("cached_prompt_tokens", "tokens", None, "request", "Cached prompt tokens",
+           "Tokens of the prompt that the server says it had computed before.",
+           aliases={"opentelemetry": "gen_ai.usage.cache_read.input_tokens", "llama.cpp": "cache_n"}),
+    Metric("server_prefill_s", "s", "lower", "request", "Prefill by the server",
+           "Time for the prompt by the server's own account.", aliases={"llama.cpp": "prompt_ms", "ollama": "prompt_eval_duration"}),
+    Metric("server_decode_s", "s", "lower", "request", "Decoding by the server",
+           "Time for the output by the server's own account.", aliases={"llama.cpp": "predicted_ms", "ollama": "eval_duration"}),
+    Metric("server_decode_tps", "tok/s", "higher", "request", "Decode by the server",
+           "Gaps between output tokens / the server's own decoding time; llama.cpp's figure divides tokens, one more than gaps."),
+    Metric("server_total_s", "s", "lower", "request", "Total by the server", "The whole request by the server's own account.",
+           aliases={"ollama": "total_duration"}),
+    Metric("server_load_s", "s", "lower", "request", "Load by the server", "Time the request waited for the model to load."),
     Metric(
         "rss_bytes", "B", "lower", "request", "RSS", "Resident memory of the process right after one request.",
     ),
@@ -159,6 +216,44 @@ _ALL = (
         "request_rate", "1/s", "higher", "process", "Requests/s",
         "Successful requests / [first sent, last content].", derive_process=_request_rate,
     ),
+    Metric("output_tps_steady", "tok/s", "higher", "process", "Steady throughput",
+           "Output tokens between the first and the last request that was sent / that time: without filling and draining.",
+           derive_process=_steady_output_tps),
+    Metric("goodput_rps", "1/s", "higher", "process", "Goodput",
+           "Requests that met all stated limits / [first scheduled, last end]; errors and unsent ones met none.", margin=0.05),
+    Metric("error_share", "share", "lower", "process", "Errors", "Requests that failed or were never sent / all scheduled.", margin=0.01,
+           derive_process=_error_share),
+    Metric("ttft_p90_s", "s", "lower", "process", "TTFT p90", "90th percentile of the TTFT; needs 20 requests.",
+           derive_process=_tail("ttft_s", 0.9)),
+    Metric("ttft_p99_s", "s", "lower", "process", "TTFT p99", "99th percentile of the TTFT; needs 200 requests.",
+           derive_process=_tail("ttft_s", 0.99)),
+    Metric("tpot_p90_s", "s", "lower", "process", "TPOT p90", "90th percentile of the TPOT; needs 20 requests.",
+           derive_process=_tail("tpot_s", 0.9)),
+    Metric("tpot_p99_s", "s", "lower", "process", "TPOT p99", "99th percentile of the TPOT; needs 200 requests.",
+           derive_process=_tail("tpot_s", 0.99)),
+    Metric("e2e_scheduled_p90_s", "s", "lower", "process", "End to end p90 from schedule",
+           "90th percentile of the end to end from schedule; needs 20 requests.", derive_process=_tail("e2e_scheduled_s", 0.9)),
+    Metric("e2e_scheduled_p99_s", "s", "lower", "process", "End to end p99 from schedule",
+           "99th percentile of the end to end from schedule; needs 200 requests.", derive_process=_tail("e2e_scheduled_s", 0.99)),
+    Metric("arrival_rate", "1/s", None, "process", "Arrivals", "Requests sent / time, of an open loop."),
+    Metric("arrival_dispersion", "ratio", None, "process", "Dispersion of arrivals",
+           "Variance / mean of the arrivals in equal windows: 1 for Poisson, 0 for evenly spaced."),
+    Metric("arrival_lag1", "ratio", None, "process", "Autocorrelation of gaps", "Of each gap between arrivals with the next one."),
+    Metric("arrivals_ok", "share", None, "process", "Arrivals as planned",
+           "1 where the achieved arrivals passed their test against the schedule, 0 where not."),
+    Metric("in_flight_slope", "1/s", None, "process", "Growth in flight", "Requests waiting or served: growth per second of the load."),
+    Metric("ttft_slope", "s/s", None, "process", "Growth of TTFT", "TTFT from schedule: growth per second of the load."),
+    Metric("over_saturated", "share", None, "process", "Over-saturated", "1 where both grew significantly, 0 where not."),
+    Metric("client_request_s", "s", "lower", "process", "Client per request",
+           "The client's own cost per request, calibrated against a server that takes no time."),
+    Metric("client_token_s", "s", "lower", "process", "Client per token", "The client's own cost per token, calibrated likewise."),
+    Metric("client_max_rate", "1/s", "higher", "process", "Client's highest rate", "Requests/s of one client process, calibrated likewise."),
+    Metric("client_cpu_share", "share", "lower", "process", "Client CPU", "CPU time / time of the busiest client process."),
+    Metric("client_stall_p99_s", "s", "lower", "process", "Client stall p99", "How late a heartbeat of 10 ms came in the client's loop."),
+    Metric("client_stall_max_s", "s", "lower", "process", "Longest client stall", "The same, at the worst."),
+    Metric("client_peak_rss_bytes", "B", "lower", "process", "Client's peak RSS",
+           "Highest resident memory of our own processes beside a server."),
+    Metric("context_tokens", "tokens", None, "process", "Context", "Tokens per sequence that the engine made room for."),
     Metric("load_s", "s", "lower", "process", "Load", "Time to bring the model into memory, ready to run.",
            aliases={"ollama": "load_duration"}),
     Metric("load_cached_share", "share", None, "process", "Load from page cache",
@@ -166,7 +261,7 @@ _ALL = (
     Metric("import_s", "s", "lower", "process", "Import", "Time to import the engine's libraries, before the load."),
     Metric("first_call_s", "s", "lower", "process", "First call", "The first request after the load, before any warm-up."),
     Metric("peak_rss_bytes", "B", "lower", "process", "Peak RSS",
-           "Highest resident memory of the process tree while the case ran.", margin=0.03),
+           "Highest resident memory of the process tree while the case ran; of a server's own tree where we started one.", margin=0.03),
     Metric("peak_pss_bytes", "B", "lower", "process", "Peak PSS",
            "Proportional set size of the process tree before or after the case, the larger; a peak in between is not in it."),
     Metric("start_rss_bytes", "B", "lower", "process", "RSS at start", "Resident memory when the case began."),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from results import schema
 from results.errors import UsageError
-from results.records import Case, Environment, Failure, Measurement, PlannedCase, Request, Run, Series, status_after
+from results.records import Case, Environment, Failure, Measurement, PlannedCase, Request, RowWarning, Run, Series, status_after
 
 R = TypeVar("R")
 
@@ -33,6 +33,23 @@ class RunSummary:
     models: tuple[str, ...]
     git_commit: str | None
     environment_id: str
+
+
+@dataclass(frozen=True)
+class RequestOrigin:
+    """Where a request was measured."""
+
+    run_id: str
+    suite: str
+    planned: PlannedCase
+    process: int
+    started_at: datetime
+    timing: str | None
+    """How event times were taken; `None` when the case failed."""
+    warnings: tuple[RowWarning, ...]
+    """Of the whole row that the request belongs to."""
+    failure: str | None
+    """The kind of failure that ended the case after this request."""
 
 
 def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[RunSummary]:
@@ -95,23 +112,10 @@ def read_run(connection: sa.Connection, run_id: str) -> Run:
 
 
 def read_attempts(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> tuple[list[Measurement], list[Failure]]:
-    attempt, request = schema.attempts, schema.requests
+    attempt = schema.attempts
     ids = sa.select(attempt.c.attempt_id).where(chosen)
-    of_requests = sa.select(request.c.request_id).where(request.c.attempt_id.in_(ids))
-
     values = _grouped_values(connection, schema.attempt_values, "attempt_id", ids)
-    request_values = _grouped_values(connection, schema.request_values, "request_id", of_requests)
-    contents = {
-        row.request_id: row
-        for row in connection.execute(sa.select(schema.contents).where(schema.contents.c.request_id.in_(of_requests)))
-    }
-    requests: dict[str, list[Request]] = defaultdict(list)
-    query = sa.select(request).where(request.c.attempt_id.in_(ids)).order_by(request.c.attempt_id, request.c.index)
-    for row in connection.execute(query):
-        fields = {key: value for key, value in row._mapping.items() if key != "attempt_id"}
-        if content := contents.get(row.request_id):
-            fields |= {"content_policy": content.policy, "prompt": content.prompt, "output": content.output}
-        requests[row.attempt_id].append(Request(**fields, values=request_values[row.request_id]))
+    requests = _read_requests(connection, schema.requests.c.attempt_id.in_(ids))
     series = _series(connection, ids)
 
     failures = {
@@ -134,6 +138,47 @@ def read_attempts(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> 
                 )
             )
     return measured, failed
+
+
+def read_request(connection: sa.Connection, request_id: str) -> tuple[RequestOrigin, Request]:
+    """One request, without the others of its attempt, which may be thousands. It must exist."""
+    request, attempt, plan, failure = schema.requests, schema.attempts, schema.planned_cases, schema.failures
+    row = connection.execute(
+        sa.select(attempt, schema.runs.c.suite, plan.c.plan, schema.cases.c.facts, failure.c.kind.label("failure"))
+        .select_from(request.join(attempt).join(schema.runs).outerjoin(failure, failure.c.attempt_id == attempt.c.attempt_id))
+        .join(plan, sa.and_(plan.c.run_id == attempt.c.run_id, plan.c.case_id == attempt.c.case_id))
+        .join(schema.cases, schema.cases.c.case_id == attempt.c.case_id)
+        .where(request.c.request_id == request_id)
+    ).one()
+    origin = RequestOrigin(
+        run_id=row.run_id,
+        suite=row.suite,
+        planned=PlannedCase(case=Case(**row.facts), **row.plan),
+        process=row.process,
+        started_at=row.started_at,
+        timing=row.timing,
+        warnings=tuple(RowWarning(**one) for one in row.warnings),
+        failure=row.failure,
+    )
+    (found,) = _read_requests(connection, request.c.request_id == request_id)[row.attempt_id]
+    return origin, found
+
+
+def _read_requests(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> dict[str, list[Request]]:
+    """The chosen requests by attempt, in the order of their index."""
+    request = schema.requests
+    ids = sa.select(request.c.request_id).where(chosen)
+    values = _grouped_values(connection, schema.request_values, "request_id", ids)
+    contents = {
+        row.request_id: row for row in connection.execute(sa.select(schema.contents).where(schema.contents.c.request_id.in_(ids)))
+    }
+    found: dict[str, list[Request]] = defaultdict(list)
+    for row in connection.execute(sa.select(request).where(chosen).order_by(request.c.attempt_id, request.c.index)):
+        fields = {key: value for key, value in row._mapping.items() if key != "attempt_id"}
+        if content := contents.get(row.request_id):
+            fields |= {"content_policy": content.policy, "prompt": content.prompt, "output": content.output}
+        found[row.attempt_id].append(Request(**fields, values=values[row.request_id]))
+    return found
 
 
 def _series(connection: sa.Connection, ids: sa.Select[Any]) -> dict[str, list[Series]]:

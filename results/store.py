@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from results import database, schema
 from results.errors import StoreWriteError, UsageError
-from results.reading import RunSummary, read_attempts, read_run, run_summaries
+from results.reading import RequestOrigin, RunSummary, read_attempts, read_request, read_run, run_summaries
 from results.records import (
     Case,
     Failure,
@@ -58,31 +58,13 @@ class Store:
                 schema.runs.insert(),
                 run.model_dump(exclude={"planned", "environment"}) | {"environment_id": run.environment.environment_id},
             )
-            _insert_missing(
-                connection,
-                schema.cases,
-                [
-                    {
-                        "case_id": planned.case.case_id,
-                        "config_id": planned.case.config_id,
-                        "facts": planned.case.model_dump(mode="json", exclude_defaults=True),
-                    }
-                    for planned in run.planned
-                ],
-            )
-            _insert(
-                connection,
-                schema.planned_cases,
-                [
-                    {
-                        "run_id": run.run_id,
-                        "position": position,
-                        "case_id": planned.case.case_id,
-                        "plan": planned.model_dump(mode="json", exclude={"case"}),
-                    }
-                    for position, planned in enumerate(run.planned)
-                ],
-            )
+            _add_planned(connection, run.run_id, 0, run.planned)
+
+    def extend_run(self, run: Run, further: Sequence[PlannedCase]) -> Run:
+        """The run with more planned cases, which are stored: of a sweep that decides by what it measured."""
+        with self._transaction() as connection:
+            _add_planned(connection, run.run_id, len(run.planned), further)
+        return run.model_copy(update={"planned": (*run.planned, *further)})
 
     def add_event(self, event: RunEvent) -> None:
         with self._transaction() as connection:
@@ -238,12 +220,22 @@ class Store:
         """
         column = schema.requests.c.request_id
         with self._reading() as connection:
-            query = sa.select(column).where(column.startswith(reference, autoescape=True)).limit(2)
+            query = sa.select(column).where(column.startswith(reference, autoescape=True)).order_by(column).limit(2)
             found = list(connection.execute(query).scalars())
-        if len(found) != 1:
+        if len(found) != 1 and reference not in found:
             wrong = "No request" if not found else "More than one request"
             raise UsageError(f"{wrong} has an id that begins with {reference!r}: `bench show RUN --requests` lists them.")
-        return str(found[0])
+        return reference if reference in found else str(found[0])
+
+    def find_request(self, reference: str) -> tuple[RequestOrigin, Request]:
+        """The request with this id or unique beginning, and where it was measured.
+
+        Raises:
+            UsageError: no request, or several, answer to it.
+        """
+        request_id = self.resolve_request(reference)
+        with self._reading() as connection:
+            return read_request(connection, request_id)
 
     # ---- inside
 
@@ -290,6 +282,28 @@ class Store:
 def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         connection.execute(table.insert(), list(rows))
+
+
+def _add_planned(connection: sa.Connection, run_id: str, first: int, planned: Sequence[PlannedCase]) -> None:
+    cases = [
+        {
+            "case_id": one.case.case_id,
+            "config_id": one.case.config_id,
+            "facts": one.case.model_dump(mode="json", exclude_defaults=True),
+        }
+        for one in planned
+    ]
+    plans = [
+        {
+            "run_id": run_id,
+            "position": position,
+            "case_id": one.case.case_id,
+            "plan": one.model_dump(mode="json", exclude={"case"}),
+        }
+        for position, one in enumerate(planned, first)
+    ]
+    _insert_missing(connection, schema.cases, cases)
+    _insert(connection, schema.planned_cases, plans)
 
 
 def _insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -14,6 +14,12 @@ from results.stats import Estimate, estimate
 HEADLINE = ("ttft_s", "prefill_tps", "decode_tps", "e2e_s", "peak_rss_bytes", "peak_device_bytes", "weights_bytes", "quality")
 """The metrics of the standing table, in its order; a column that no row fills is left out."""
 
+LOAD_HEADLINE = (
+    "request_rate", "output_tps", "ttft_s", "ttft_p90_s", "ttft_p99_s", "tpot_s", "tpot_p90_s", "tpot_p99_s",
+    "goodput_rps", "error_share", "peak_rss_bytes", "quality",
+)  # fmt: skip
+"""The same for cases under load."""
+
 Scores = Mapping[str, Sequence[Score]]
 """Scores by request id."""
 
@@ -60,6 +66,14 @@ class CaseRow:
         }
 
 
+def headline(rows: Sequence[CaseRow]) -> list[str]:
+    """The metrics of the standing table that these rows fill, in order; of two percentiles the farther one."""
+    wanted = [*(HEADLINE if not all(row.planned.case.load for row in rows) else ())]
+    wanted += [name for name in LOAD_HEADLINE if name not in wanted and any(row.planned.case.load for row in rows)]
+    filled = [name for name in wanted if any(name in row.estimates for row in rows)]
+    return [name for name in filled if name.replace("p90", "p99") == name or name.replace("p90", "p99") not in filled]
+
+
 def summarize(report: Report) -> list[CaseRow]:
     """Rows in the order of the plan: one per speed case, joined with the quality pass of its configuration. A quality pass
     stands alone when its configuration has no speed case, or several quality passes."""
@@ -70,6 +84,7 @@ def summarize(report: Report) -> list[CaseRow]:
         if planned.case.purpose == "quality":
             passes[planned.case.config_id].append(planned)
     speeds = {planned.case.config_id for planned in report.run.planned if planned.case.purpose == "speed"}
+    counts = prompt_counts(report.run.planned, measured)
     rows = []
     for planned in report.run.planned:
         config, is_quality = planned.case.config_id, planned.case.purpose == "quality"
@@ -84,7 +99,7 @@ def summarize(report: Report) -> list[CaseRow]:
                 estimates=quality_of(mine, scores) if is_quality else estimates_of(mine) | quality_of(judged, scores),
                 processes=len(mine),
                 failures=failures,
-                warnings=caveats_of(planned, mine, failures),
+                warnings=(*caveats_of(planned, mine, failures), *_counted_otherwise(planned, counts)),
                 quality_warnings=caveats_of(joined, judged, lost) if joined else (),
                 quality_failures=lost,
             )
@@ -201,6 +216,40 @@ def caveats_of(
         facts = {"failed": len(failures), "planned": planned.processes, "kinds": kinds}
         found.append(RowWarning(kind="failed_processes", facts=facts))
     return tuple(found)
+
+
+PromptCounts = Mapping[tuple[str, ...], Mapping[str, Mapping[int, int]]]
+"""What is asked → engine → index of a request → tokens of its prompt."""
+
+
+def prompt_counts(planned: Iterable[PlannedCase], measured: Mapping[str, Sequence[Measurement]]) -> PromptCounts:
+    """How many tokens the same prompts have for each engine: some add a beginning-of-sequence token, some a template."""
+    counts: dict[tuple[str, ...], dict[str, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
+    for one in planned:
+        for request in (request for measurement in measured.get(one.case.case_id, ())[:1] for request in measurement.requests):
+            if request.prompt_tokens is not None and one.case.load is None:
+                counts[_asked(one)][one.case.engine][request.index] = request.prompt_tokens
+    return counts
+
+
+def _asked(planned: PlannedCase) -> tuple[str, ...]:
+    case = planned.case
+    return planned.model, case.workload, case.prompt_format, str(case.prompt_tokens), case.purpose
+
+
+def _counted_otherwise(planned: PlannedCase, counts: PromptCounts) -> tuple[RowWarning, ...]:
+    """A warning where another engine counts half a token more or less in the same prompts, on average."""
+    engines = {} if planned.case.load else counts.get(_asked(planned), {})
+    mine = engines.get(planned.case.engine, {})
+    differences = {}
+    for engine, theirs in engines.items():
+        if both := mine.keys() & theirs.keys():
+            differences[engine] = sum(theirs[index] - mine[index] for index in both) / len(both)
+    engine, most = max(differences.items(), key=lambda one: abs(one[1]), default=("", 0.0))
+    if abs(most) < 0.5:
+        return ()
+    count = sum(mine.values()) / len(mine)
+    return (RowWarning(kind="prompt_tokens_differ", facts={"count": count, "engine": engine, "other": count + most}),)
 
 
 def worst_of_each(warnings: Iterable[RowWarning]) -> tuple[RowWarning, ...]:

@@ -36,7 +36,7 @@ def tutorial_json(report: Report, now: datetime | None = None) -> str:
     """
     at = now or datetime.now(UTC)
     performance, quality = _performance(report), _quality(report)
-    device = any(planned.case.device != "cpu" for planned in report.run.planned)
+    device = any(planned.case.device not in ("cpu", "remote") for planned in report.run.planned)
     alerts = evaluate(load_rules(), report_targets(report), at)
     document = {
         "model_name": ", ".join(dict.fromkeys(planned.model for planned in report.run.planned)),

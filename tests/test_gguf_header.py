@@ -21,17 +21,24 @@ def test_precision(tmp_path: Path, file_type: int | None, precision: str | None)
     assert read_header(tmp_path / "m.gguf").precision == precision
 
 
+def test_floats_are_named_too(tmp_path: Path) -> None:
+    for file_type, stored in ((0, "fp32"), (1, "fp16"), (32, "bf16")):
+        (tmp_path / "m.gguf").write_bytes(gguf_header(file_type))
+        assert read_header(tmp_path / "m.gguf").stored == stored
+
+
 @given(chat=st.booleans(), shapes=st.lists(st.lists(st.integers(1, 300_000), min_size=1, max_size=4).map(tuple), max_size=5))
 def test_header_round_trip(tmp_path_factory: pytest.TempPathFactory, chat: bool, shapes: list[tuple[int, ...]]) -> None:
     path = tmp_path_factory.mktemp("gguf") / "m.gguf"
-    path.write_bytes(gguf_header(chat=chat, shapes=tuple(shapes)))
+    header = gguf_header(chat=chat, shapes=tuple(shapes))
+    path.write_bytes(header + bytes(-len(header) % 32) + bytes(96))
     elements = 0
     for shape in shapes:
         size = 1
         for side in shape:
             size *= side
         elements += size
-    assert read_header(path) == GgufHeader("q4_k_m", chat, elements)
+    assert read_header(path) == GgufHeader("q4_k_m", chat, elements, weights_bytes=96)
 
 
 def test_files_cut_anywhere_are_refused(tmp_path: Path) -> None:

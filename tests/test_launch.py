@@ -22,7 +22,7 @@ CASES = tuple(make_case(output_tokens=tokens) for tokens in (1, 2, 3))
 def run(mode: str, monkeypatch: pytest.MonkeyPatch, *, timeout_s: float = 20, **outside: object) -> list[Measurement | Failure]:
     monkeypatch.setenv("TEST_CASE_IDS", " ".join(case.case_id for case in CASES))
     job = Job(
-        folder=Path(),
+        source=Path(),
         process=1,
         cases=tuple(make_planned(case, timeout_s=timeout_s) for case in CASES),
         prompts={PROMPTS.digest: PROMPTS},
@@ -141,7 +141,7 @@ def test_a_worker_that_never_stops_talking_is_late_too(monkeypatch: pytest.Monke
 def test_a_worker_that_never_reads_its_job_is_a_timeout() -> None:
     prompts = Prompts(name="long", prompts=("x" * 2**20,))
     planned = make_planned(CASES[0], timeout_s=1.0)
-    job = Job(folder=Path(), process=0, cases=(planned,), prompts={prompts.digest: prompts}, warmup=prompts)
+    job = Job(source=Path(), process=0, cases=(planned,), prompts={prompts.digest: prompts}, warmup=prompts)
     command = (sys.executable, "-c", "import time; time.sleep(60)")
     (outcome,) = launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0))
     assert isinstance(outcome, Failure)
@@ -165,7 +165,7 @@ def test_secrets_stay_with_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     seen: list[str] = []
     monkeypatch.setenv("TEST_CASE_IDS", "none")
-    job = Job(folder=Path(), process=0, cases=(make_planned(CASES[0]),), prompts={}, warmup=PROMPTS)
+    job = Job(source=Path(), process=0, cases=(make_planned(CASES[0]),), prompts={}, warmup=PROMPTS)
     command = (sys.executable, "-c", "import os; print('\\n'.join(os.environ), flush=True)")
     for outcome in launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0)):
         assert isinstance(outcome, Failure)

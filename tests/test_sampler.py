@@ -112,3 +112,34 @@ def test_recorded_machine_files_are_read(tmp_path: Path) -> None:
     assert devices.cpu_model(tmp_path) == "Fast CPU @ 3 GHz"
     assert devices.oom_kills(tmp_path) == 3
     assert devices.oom_kills(tmp_path / "none") is None
+
+
+@pytest.mark.skipif(not processes.LINUX, reason="reads /proc")
+def test_a_part_watched_apart_is_counted_alone_and_the_rest_beside_it() -> None:
+    program = f"""
+import subprocess, sys
+block = b"x" * (60 * 2**20)
+child = subprocess.Popen([sys.executable, '-c', {HOLD!r}], stdin=sys.stdin, stdout=subprocess.PIPE, text=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+    with (
+        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child,
+        Sampler(child.pid, lambda _: None, floor_bytes=0) as sampler,
+    ):
+        assert child.stdin
+        assert child.stdout
+        sampler.begin()
+        assert sampler.end().beside_peak_rss_bytes is None
+        sampler.watch_apart(int(child.stdout.readline()))
+        sampler.begin()
+        time.sleep(0.2)
+        usage = sampler.end()
+        child.stdin.write("go\nend\n")
+        child.stdin.flush()
+    assert 100 * 2**20 < usage.peak_rss_bytes < 140 * 2**20
+    assert usage.beside_peak_rss_bytes is not None
+    assert 60 * 2**20 < usage.beside_peak_rss_bytes < 100 * 2**20
+    assert usage.peak_pss_bytes
+    assert usage.peak_pss_bytes < 140 * 2**20

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.suite import Machine, Suite, anchor, expand, find_suite, load_suite, schema_json, suite_hash
+from bench.expansion import Machine, expand
+from bench.suite import Suite, anchor, find_suite, load_suite, schema_json, suite_hash
 from bench.weights import ResolvedModel
 from results.errors import UsageError
 from results.records import PlannedCase

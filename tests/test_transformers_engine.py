@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fakes import make_case
 
-from bench.engines.protocol import UnsupportedError
+from bench.engines.protocol import Source, UnsupportedError
 from bench.engines.transformers import Transformers, TransformersSession, weights_bytes
 from bench.workloads import Prompt, load_prompts, speed_prompt
 
@@ -16,7 +16,7 @@ CASE = make_case(prompt_tokens=16, output_tokens=6, threads=1, source_precision=
 
 @pytest.fixture(scope="module")
 def session(tiny_gemma: Path) -> TransformersSession:
-    return Transformers().load(tiny_gemma, CASE)
+    return Transformers().load(Source(tiny_gemma), CASE)
 
 
 def ask(session: TransformersSession, text: str) -> Prompt:
@@ -48,7 +48,7 @@ def test_the_hook_changes_no_token(session: TransformersSession, tiny_gemma: Pat
 
 
 def test_fixed_length_ignores_the_end_of_sequence_and_quality_stops_at_it(tiny_gemma_eos: Path) -> None:
-    session = Transformers().load(tiny_gemma_eos, CASE)
+    session = Transformers().load(Source(tiny_gemma_eos), CASE)
     fixed = session.generate(ask(session, "Hello"), 5, "length", time.perf_counter)
     assert (fixed.output_tokens, len(fixed.event_times), fixed.finish_reason) == (5, 5, "length")
     stopped = session.generate(ask(session, "Hello"), 5, "eos", time.perf_counter)
@@ -66,7 +66,7 @@ def test_prompts_have_exactly_the_wanted_length(session: TransformersSession, le
 
 
 def test_chat_prompts_have_exactly_the_wanted_length(tiny_gemma_chat: Path) -> None:
-    session = Transformers().load(tiny_gemma_chat, CASE)
+    session = Transformers().load(Source(tiny_gemma_chat), CASE)
     prompts = load_prompts("five-questions")
     prompt = speed_prompt(prompts, 0, "1.7", 64, "chat", session.encode, session.decode)
     assert len(prompt.token_ids) == 64
@@ -86,8 +86,8 @@ def test_empty_and_foreign_prompts(session: TransformersSession) -> None:
 
 
 def test_dtypes_and_their_bytes(tiny_gemma: Path) -> None:
-    full = Transformers().load(tiny_gemma, CASE).values()["weights_bytes"]
-    half = Transformers().load(tiny_gemma, make_case(dtype="bf16", quantization="bf16")).values()["weights_bytes"]
+    full = Transformers().load(Source(tiny_gemma), CASE).values()["weights_bytes"]
+    half = Transformers().load(Source(tiny_gemma), make_case(dtype="bf16", quantization="bf16")).values()["weights_bytes"]
     assert 0.45 < half / full < 0.55
 
 
@@ -108,7 +108,7 @@ def test_what_it_cannot_do_is_refused_with_a_reason() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_events_give_one_time_per_token(tiny_gemma: Path) -> None:
-    session = Transformers().load(tiny_gemma, make_case(device="cuda", threads=None))
+    session = Transformers().load(Source(tiny_gemma), make_case(device="cuda", threads=None))
     session.generate(ask(session, "warm"), 4, "length", time.perf_counter)
     start = time.perf_counter()
     generation = session.generate(ask(session, "Hello"), 20, "length", time.perf_counter)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.plan import Plan
-    from bench.weights import Progress, ResolvedModel
+    from bench.weights import Form, Progress, ResolvedModel
     from results.records import Report
     from results.store import Store
 
@@ -38,32 +38,38 @@ def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 @click.option(
     "--allow-failures", "allowed", multiple=True, type=click.Choice(KINDS), help="Failures of this kind keep exit code 0."
 )
+@click.option("--server", "servers", multiple=True, metavar="NAME=URL", help="The URL of a server that the suite names.")
+@click.option("--find-max", metavar="LIMITS", help='Find the highest rate that keeps limits, e.g. "ttft_s.p99<0.5".')
 @click.option("--seed", type=int, help="Of the order of loads and cases; random unless given.")
 @click.option("--quiet", is_flag=True, help="No progress on the terminal.")
 @store_option
 @json_option
 def run(
     suite: str | None, dry_run: bool, settings: tuple[str, ...], tags: tuple[str, ...], resume: str | None,
-    retry_failed: bool, allowed: tuple[str, ...], seed: int | None, quiet: bool, store_url: str, as_json: bool,
+    retry_failed: bool, allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, seed: int | None, quiet: bool,
+    store_url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure SUITE: a built-in name (see `bench list`) or the path of a YAML file."""
     from bench.commands.tag import check_tags
+    from bench.servers import parse_given
     from results.errors import UsageError
 
     if (suite is None) == (resume is None):
         raise UsageError("Name a suite to run, or a run with --resume: `bench list` shows the built-in suites.")
-    if resume and (settings or dry_run or seed is not None):
-        raise UsageError("--resume goes on with the run as it was planned: leave --set, --seed and --dry-run out.")
+    if resume and (settings or dry_run or seed is not None or find_max):
+        raise UsageError("--resume goes on with the run as it was planned: leave --set, --seed, --find-max and --dry-run out.")
     if retry_failed and not resume:
         raise UsageError("--retry-failed goes with --resume RUN.")
     check_tags(tags)
     ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json)
+    given = parse_given(servers)
     if resume:
-        return _resume(resume, store_url, tags, ending, retry_failed=retry_failed)
+        return _resume(resume, store_url, tags, ending, given, retry_failed=retry_failed)
+    asked = Asked(str(suite), settings, given, find_max)
     if dry_run:
-        _show_plan(str(suite), settings, as_json=as_json)
+        _show_plan(asked, as_json=as_json)
         return 0
-    return _start(str(suite), store_url, settings, tags, seed, ending)
+    return _start(asked, store_url, tags, seed, ending)
 
 
 @dataclass(frozen=True)
@@ -77,22 +83,37 @@ class Ending:
     as_json: bool
 
 
-def _start(
-    reference: str, store_url: str, settings: tuple[str, ...], tags: tuple[str, ...], seed: int | None, ending: Ending
-) -> int:  # fmt: skip
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says beside the suite's name."""
+
+    suite: str
+    settings: tuple[str, ...]
+    servers: dict[str, str]
+    find_max: str | None
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        found = ("bench", "run", self.suite, *(f"--set={setting}" for setting in self.settings))
+        found += tuple(f"--server={name}={url}" for name, url in self.servers.items())
+        return (*found, f"--find-max={self.find_max}") if self.find_max else found
+
+
+def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None, ending: Ending) -> int:
     from bench.holding import hold_run
     from bench.plan import new_plan
     from results.store import Store
 
-    command = ("bench", "run", reference, *(f"--set={setting}" for setting in settings))
-    plan = new_plan(reference, parse_settings(settings), seed, command)
+    plan = new_plan(asked.suite, parse_settings(asked.settings), seed, asked.command, asked.servers, asked.find_max)
     with hold_run(plan.run.run_id), Store.writing(store_url) as store:
         store.add_run(plan.run)
         store.tag(plan.run.run_id, tags)
         return _measure(plan, store, ending)
 
 
-def _resume(reference: str, store_url: str, tags: tuple[str, ...], ending: Ending, *, retry_failed: bool) -> int:
+def _resume(
+    reference: str, store_url: str, tags: tuple[str, ...], ending: Ending, servers: dict[str, str], *, retry_failed: bool
+) -> int:  # fmt: skip
     from bench.holding import hold_run
     from bench.plan import rest_of
     from results.store import Store
@@ -100,7 +121,7 @@ def _resume(reference: str, store_url: str, tags: tuple[str, ...], ending: Endin
     with Store.reading(store_url) as store:
         run_id = store.resolve_run(reference)
     with hold_run(run_id), Store.writing(store_url) as store:
-        plan = rest_of(store.report(run_id), retry_failed=retry_failed)
+        plan = rest_of(store.report(run_id), retry_failed=retry_failed, given=servers)
         store.tag(run_id, tags)
         return _measure(plan, store, ending)
 
@@ -124,7 +145,7 @@ def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
     return code
 
 
-def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress") -> "Path":
+def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form") -> "Path | None":
     """Prepare weights; the terms that they come under are shown before the first long step."""
     from bench.weights import prepare, terms_notice
 
@@ -137,7 +158,7 @@ def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: 
         told = True
         progress(step, done)
 
-    return prepare(model, tell)
+    return prepare(model, tell, form)
 
 
 def exit_code(report: "Report", allowed: tuple[str, ...] = ()) -> int:
@@ -170,14 +191,14 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _show_plan(reference: str, settings: tuple[str, ...], *, as_json: bool) -> None:
+def _show_plan(asked: Asked, *, as_json: bool) -> None:
     import json
 
     from bench.plan import preview
     from bench.schedule import rounds
     from bench.tables import Column, console, table
 
-    suite, expansion, _ = preview(reference, parse_settings(settings))
+    suite, expansion, _ = preview(asked.suite, parse_settings(asked.settings), asked.servers, asked.find_max)
     planned = expansion.planned
     if as_json:
         cases = [{"case_id": one.case.case_id, "label": one.label, **one.model_dump(mode="json")} for one in planned]

@@ -48,7 +48,9 @@ def engine_class(name: str) -> type[Engine]:
     try:
         return point.load()  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"The engine {name!r} of {point.value} cannot be imported ({error}): mend or remove that package.") from error
+        raise UsageError(
+            f"The engine {name!r} of {point.value} cannot be imported ({error}): mend or remove that package."
+        ) from error
 
 
 def support(name: str) -> Support:

@@ -1,11 +1,11 @@
 """Hugging Face Transformers in process, on CPU and CUDA: `generate` as users run it, with a clock in its stopping criteria."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.engines.protocol import Clock, Generation, UnsupportedError
+from bench.engines.protocol import Clock, Generation, Source, Support, UnsupportedError
 from bench.workloads import Prompt
+from results.errors import UsageError
 from results.records import Case, PromptFormat
 
 if TYPE_CHECKING:
@@ -15,6 +15,14 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class Transformers:
+    support = Support(
+        weights="folder",
+        packages=("torch", "transformers"),
+        extra="transformers",
+        devices=("cpu", "cuda"),
+        quantizations=tuple(DTYPES),
+    )
+
     def __init__(self) -> None:
         import torch
         import transformers
@@ -30,8 +38,10 @@ class Transformers:
             return "this torch sees no CUDA device: install a CUDA build of torch, or choose device cpu."
         return None
 
-    def load(self, folder: Path, case: Case) -> "TransformersSession":
-        torch, transformers = self._torch, self._transformers
+    def load(self, source: Source, case: Case) -> "TransformersSession":
+        if source.weights is None:
+            raise UsageError("The engine transformers needs the weights in a folder: name one as model.")
+        folder, torch, transformers = source.weights, self._torch, self._transformers
         transformers.utils.logging.disable_progress_bar()
         if case.threads is not None:
             torch.set_num_threads(case.threads)
@@ -125,6 +135,9 @@ class TransformersSession:
         if self._cuda:
             self._torch.cuda.empty_cache()
             self._torch.cuda.reset_peak_memory_stats(self._device)
+
+    def close(self) -> None:
+        """The model goes with the process."""
 
     _peak_allocated = 0
 

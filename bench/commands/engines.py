@@ -1,0 +1,47 @@
+"""`bench engines`: what each engine can do, and whether what it needs is installed."""
+
+import click
+
+from bench.commands.options import json_option
+
+
+@click.command()
+@json_option
+def engines(as_json: bool) -> int:
+    """List the engines: what each loads, where it runs, what it can do, and what it still needs."""
+    import json
+    from dataclasses import asdict
+
+    from bench.engines import engine_names, support
+    from bench.environment import installed
+    from bench.tables import Column, console, table
+
+    able = {name: support(name) for name in engine_names()}
+    versions = {name: {package: installed(package) for package in one.packages} for name, one in able.items()}
+    if as_json:
+        click.echo(json.dumps([{"name": name, **asdict(one), "versions": versions[name]} for name, one in able.items()], indent=2))
+        return 0
+    loads = {"folder": "safetensors", "gguf": "GGUF", "served": "what its server has"}
+    found = list(able.values())
+    columns = [
+        Column("Engine", list(able)),
+        Column("Loads", [loads[one.weights] for one in found], wraps=11),
+        Column("Devices", [", ".join(one.devices) for one in found], wraps=8),
+        Column("Quantizations", [", ".join(one.quantizations) for one in found], wraps=10),
+        Column("Modalities", [", ".join(one.modalities) for one in found], wraps=6),
+        Column("Log-probabilities", ["yes" if one.log_probabilities else "no" for one in found], wraps=17),
+        Column("Counts from", [one.token_counts for one in found]),
+        Column("Batch", ["yes" if one.batch else "no" for one in found]),
+        Column("Load", ["yes" if one.concurrent else "no" for one in found]),
+        Column("Needs", [_needs(versions[name], one.extra) for name, one in able.items()], wraps=20),
+    ]
+    console().print(table(columns))
+    return 0
+
+
+def _needs(versions: "dict[str, str | None]", extra: str | None) -> str:
+    """The versions of what an engine needs, or how to install what is missing."""
+    missing = [package for package, version in versions.items() if version is None]
+    if missing:
+        return f'pip install "gemmeter[{extra}]"' if extra else f"pip install {' '.join(missing)}"
+    return ", ".join(f"{package} {version}" for package, version in versions.items()) or "nothing"

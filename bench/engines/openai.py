@@ -1,0 +1,190 @@
+"""Any OpenAI-compatible server by URL: chat and plain completions. The timed exchanges are those of `bench.engines.served`."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from bench.engines.codecs import FolderCodec, LlamaServerCodec, NoCodec, VllmCodec
+from bench.engines.presets import PRESETS, Preset
+from bench.engines.protocol import Server, Source, Support, UnsupportedError
+from bench.engines.served import Codec, HttpSession
+from bench.engines.server_calls import NO_ENDPOINT, ServerCalls, ServerError
+from bench.workloads import Prompt
+from monitor.http import Endpoint
+from monitor.stream import Dialect
+from results.errors import UsageError
+from results.records import Case, PromptFormat
+from results.validation import nearest
+
+__all__ = ["PRESETS", "OpenAI", "OpenAIWire", "Preset"]
+
+
+class OpenAIWire:
+    """How requests to one model of one server look.
+
+    Args:
+        headers: of every request, the key among them.
+        prompt_cache: whether the server may reuse what it computed for an earlier prompt, where that can be switched.
+    """
+
+    def __init__(
+        self, base_url: str, model: str, preset: Preset, headers: Mapping[str, str] | None = None, *, prompt_cache: bool = False
+    ) -> None:
+        self._base_url, self._preset, self._headers = base_url.rstrip("/"), preset, dict(headers or {})
+        self._always: dict[str, Any] = {"model": preset.sent_model or model, "stream": True, **preset.extra}
+        if preset.temperature:
+            self._always["temperature"] = 0
+        if preset.usage:
+            self._always["stream_options"] = {"include_usage": True}
+            if preset.running_usage:
+                self._always["stream_options"]["continuous_usage_stats"] = True
+        if preset.cache_field:
+            self._always[preset.cache_field] = prompt_cache
+
+    def endpoint(self, form: PromptFormat) -> Endpoint:
+        """Where prompts of this form go.
+
+        Raises:
+            UnsupportedError: the server has no plain completions.
+        """
+        if form == "chat":
+            return Endpoint(f"{self._base_url}/chat/completions", self._headers)
+        if self._preset.chat_only:
+            raise UnsupportedError("the server has no plain completions: set workload.prompt_format to chat.")
+        return Endpoint(f"{self._base_url}/completions", self._headers)
+
+    def dialect(self, form: PromptFormat) -> Dialect:
+        return "openai-chat" if form == "chat" else "openai-completions"
+
+    def body(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], history: Sequence[str] = ()) -> bytes:
+        """One request; where the server cannot ignore the end of sequence, `length` is only the most that it may answer."""
+        fields: dict[str, Any]
+        if prompt.form == "chat":
+            fields = {"messages": chat_messages(prompt.text, history), self._preset.length_field: output_tokens}
+        else:
+            as_ids = self._preset.token_ids and prompt.token_ids and not history
+            fields = {"prompt": prompt.token_ids if as_ids else plain_text(prompt.text, history), "max_tokens": output_tokens}
+        if stop == "length" and self._preset.ignore_eos:
+            fields["ignore_eos"] = True
+        return json.dumps(self._always | fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def chat_messages(text: str, history: Sequence[str]) -> list[dict[str, str]]:
+    """User and assistant in turn, the user last."""
+    return [{"role": "assistant" if n % 2 else "user", "content": one} for n, one in enumerate([*history, text])]
+
+
+def plain_text(text: str, history: Sequence[str]) -> str:
+    """Each answer right after its prompt, the next prompt on a new line: what came before stays a beginning of the whole."""
+    turns = [prompt + answer + "\n" for prompt, answer in zip(history[::2], history[1::2], strict=True)]
+    return "".join(turns) + text
+
+
+class OpenAI:
+    support = Support(
+        weights="served",
+        packages=(),
+        extra=None,
+        devices=("remote",),
+        quantizations=("as served",),
+        token_counts="usage",
+        concurrent=True,
+    )
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+
+    def refuse(self, case: Case) -> str | None:
+        return None
+
+    def load(self, source: Source, case: Case) -> HttpSession:
+        """Check the server, its key and its model, and connect.
+
+        Raises:
+            UsageError: no server or an unknown preset is named, or the variable with the key is not set.
+            ServerError: the server does not answer, refuses the key, or lacks the model.
+            UnsupportedError: the server cannot do what the case asks for.
+        """
+        if source.server is None:
+            raise UsageError("The engine openai needs a server: name one with server, or give its URL.")
+        server, preset = source.server, preset_of(source.server)
+        headers = key_headers(server, preset, self._environ)
+        model = known_model(ServerCalls(server.url, server.name, headers), server, source.model)
+        wire = OpenAIWire(server.url, model, preset, headers, prompt_cache=case.prompt_cache)
+        wire.endpoint(case.prompt_format)
+        return HttpSession(wire, codec_of(server, preset, model, headers), request_timeout_s=source.request_timeout_s)
+
+
+def preset_of(server: Server) -> Preset:
+    if server.preset not in PRESETS:
+        raise UsageError(f"servers.{server.name}.preset: unknown preset {server.preset!r}{nearest(server.preset, PRESETS)}")
+    return PRESETS[server.preset]
+
+
+def key_headers(server: Server, preset: Preset, environ: Mapping[str, str]) -> dict[str, str]:
+    """The key as a header: that of the variable which the server names; the preset's own only for its own hosts.
+
+    Raises:
+        UsageError: the variable is not set.
+    """
+    host = urlsplit(server.url).hostname or ""
+    own = preset.key_env if preset.key_host and host.endswith(preset.key_host) else None
+    variable = server.api_key_env or own
+    if variable is None:
+        return {}
+    key = environ.get(variable, "").strip()
+    if not key:
+        raise UsageError(f"The server {server.name} wants a key: set the environment variable {variable} to it.")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def known_model(calls: ServerCalls, server: Server, model: str) -> str:
+    """The model's name as the server lists it; as it was given where the server has no list.
+
+    Raises:
+        ServerError: the server does not answer, or lists other models.
+        UsageError: no model was named and the server lists several, or none.
+    """
+    try:
+        listed = calls.ask("/models")
+    except ServerError as error:
+        if error.status not in NO_ENDPOINT:
+            raise
+        listed = {}
+    found = listed.get("data") if isinstance(listed, dict) else None
+    names = [str(one["id"]) for one in found or [] if isinstance(one, dict) and "id" in one]
+    if not model:
+        if len(names) == 1:
+            return names[0]
+        raise UsageError(f"The server {server.name} has {len(names)} models: name the one to measure as model.")
+    for name in names:
+        if name in (model, f"models/{model}"):  # Google's list has names with this prefix, and takes them without
+            return model
+    if not names:
+        return model
+    raise ServerError(
+        f"The server {server.name} has no model {model!r}{nearest(model, get_close_matches(model, names, 5, 0.3) or names[:10])}",
+        kind="missing_weights",
+    )
+
+
+def codec_of(server: Server, preset: Preset, model: str, headers: Mapping[str, str]) -> Codec:
+    """A tokenizer's folder when one is named, else the server's own endpoints, else nobody."""
+    if server.tokenizer:
+        return FolderCodec(server.tokenizer)
+    if preset.tokenizer is None:
+        return NoCodec()
+    root = server.url.rstrip("/").removesuffix("/v1")
+    codec = (
+        LlamaServerCodec(root, name=server.name, headers=headers)
+        if preset.tokenizer == "llama-server"
+        else VllmCodec(root, model, name=server.name, headers=headers)
+    )
+    try:
+        codec.recount("a")
+    except (ServerError, KeyError, TypeError):  # behind a gateway, or switched off
+        return NoCodec()
+    return codec

@@ -1,0 +1,62 @@
+"""What is known of each kind of OpenAI-compatible server, as data. Where each fact comes from: `docs/servers.md`."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Preset:
+    url: str | None = None
+    """Base URL unless another one is given."""
+    key_env: str | None = None
+    """The environment variable with the key, unless another one is given; for hosts that end in `key_host` and no others."""
+    key_host: str = ""
+    chat_only: bool = False
+    """There is no endpoint for plain completions."""
+    token_ids: bool = False
+    """Plain prompts may be token ids, so that nothing can come between the length wanted and the length served."""
+    usage: bool = True
+    """Streams take `stream_options.include_usage`."""
+    running_usage: bool = False
+    """They take `stream_options.continuous_usage_stats` too: every event says how many tokens there are so far."""
+    ignore_eos: bool = False
+    """Requests take `ignore_eos`, so that outputs have exactly the length wanted."""
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Of chat requests; plain ones take `max_tokens` everywhere."""
+    temperature: bool = True
+    """Requests take `temperature`; where they do not, the server samples as it likes."""
+    cache_field: str | None = None
+    """The field that switches the prompt cache."""
+    sent_model: str | None = None
+    """What every request says as the model, where its name would mean something else."""
+    tokenizer: Literal["llama-server", "vllm"] | None = None
+    """Whose form the server's endpoints for tokenizing have."""
+    extra: dict[str, object] = field(default_factory=dict)
+    """Further fields of every request."""
+
+
+PRESETS = {
+    "openai": Preset(),
+    "openai-api": Preset(
+        "https://api.openai.com/v1", "OPENAI_API_KEY", "api.openai.com", chat_only=True,
+        length_field="max_completion_tokens", temperature=False,
+    ),
+    "vllm": Preset(
+        "http://127.0.0.1:8000/v1", token_ids=True, running_usage=True, ignore_eos=True, tokenizer="vllm",
+    ),
+    "sglang": Preset(
+        "http://127.0.0.1:30000/v1", token_ids=True, running_usage=True, ignore_eos=True, tokenizer="vllm",
+    ),
+    "tgi": Preset("http://127.0.0.1:8080/v1", sent_model="tgi"),
+    "llama-server": Preset(
+        "http://127.0.0.1:8080/v1", token_ids=True, ignore_eos=True, cache_field="cache_prompt", tokenizer="llama-server",
+        extra={"timings_per_token": True},
+    ),
+    "lm-studio": Preset("http://127.0.0.1:1234/v1"),
+    "nvidia": Preset("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", ".api.nvidia.com", chat_only=True),
+    "google": Preset(
+        "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "generativelanguage.googleapis.com",
+        chat_only=True,
+    ),
+    "vertex": Preset(None, "VERTEX_ACCESS_TOKEN", "aiplatform.googleapis.com", chat_only=True),
+}  # fmt: skip

@@ -1,0 +1,252 @@
+"""What a suite means on this machine: its matrix becomes planned cases, each with its model, prompts, server and load."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.engines import support
+from bench.engines.protocol import Server
+from bench.serving import Serving, next_loads, requests_of
+from bench.servers import find_server, named
+from bench.suite import BUILT_IN, SETTINGS, Point, Suite
+from bench.trace import read_trace
+from bench.weights import ResolvedModel, served
+from bench.workloads import Prompts, load_prompts
+from results.errors import UsageError
+from results.limits import parse_limits
+from results.records import Case, Load, PlannedCase
+
+QUALITY_PROMPTS = "five-questions"
+"""What a quality pass asks, whatever the suite's speed prompts: scores of different suites stay comparable."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What a suite means on this machine."""
+
+    planned: tuple[PlannedCase, ...]
+    models: dict[str, ResolvedModel]
+    """By `Case.weights`."""
+    prompts: dict[str, Prompts]
+    """By `Case.workload`."""
+    pinned: dict[str, str]
+    """References to moving hub revisions → the same at the commit that was found."""
+    servers: dict[str, Server] = field(default_factory=dict)
+    """By `Case.target`."""
+    trace: Path | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What `auto` means here."""
+
+    device: str
+    threads: int
+
+
+def expand(
+    suite: Suite, machine: Machine, resolve: Callable[[str, str], ResolvedModel], given: Mapping[str, str] | None = None
+) -> Expansion:
+    """The planned cases of a suite, one quality pass per configuration last.
+
+    Args:
+        resolve: (reference, field path) → model.
+        given: URLs of servers by name, from the command line.
+
+    Raises:
+        UsageError: an empty matrix, a duplicate, an exclude that matches nothing, an unknown model, engine, server or prompt set.
+    """
+    prompts = load_prompts(suite.workload.prompts)
+    limits = parse_limits(suite.limits).text if suite.limits else None
+    models: dict[str, ResolvedModel] = {}
+    servers: dict[str, Server] = {}
+    planned: dict[str, PlannedCase] = {}
+    trace = read_trace(Path(suite.workload.trace), speed=suite.workload.trace_speed) if suite.workload.trace else None
+    for where, tags, point in _points(suite):
+        reference, is_served = point["model"], support(point["engine"]).weights == "served"
+        key = f"served:{reference}" if is_served else reference
+        if key not in models:
+            models[key] = served(reference) if is_served else resolve(reference, where)
+        target = _target(suite, point) if is_served else None
+        if target and target not in servers:
+            servers[target] = find_server(target, suite.servers, given or {})
+        loads = next_loads(suite.serving, ()) if suite.serving else (_load(suite, point, trace.digest if trace else None),)
+        for load in loads:
+            one = _planned(suite, point, tags, models[key], machine, prompts, target, load, limits)
+            if one.case.case_id in planned:
+                raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
+            planned[one.case.case_id] = one
+    if not planned:
+        raise UsageError(f"{suite.name}: no case is left: give `matrix` or `include` some, and `exclude` fewer.")
+    asked = load_prompts(QUALITY_PROMPTS)
+    return Expansion(
+        planned=(*planned.values(), *_quality_passes(suite, list(planned.values()), asked)),
+        models={model.weights: model for model in models.values()},
+        prompts={one.digest: one for one in (prompts, asked)},
+        pinned={text: f"{model.reference}@{model.revision}" for text, model in models.items() if model.revision},
+        servers=servers,
+        trace=Path(suite.workload.trace) if suite.workload.trace else None,
+    )
+
+
+def with_load(planned: PlannedCase, load: Load, suite: Suite) -> PlannedCase:
+    """The same case under another load, with as many requests as a serving sweep needs there."""
+    case = planned.case.model_copy(update={"load": load})
+    iterations = suite.defaults.iterations or BUILT_IN["iterations"]
+    return _with_time(planned.model_copy(update={"case": case, "iterations": iterations}), suite.serving)
+
+
+def _with_time(planned: PlannedCase, serving: Serving | None) -> PlannedCase:
+    """The case with as many requests as its load needs, and the time that their schedule takes."""
+    load = planned.case.load
+    if load is None:
+        return planned
+    iterations = requests_of(serving, load, planned.iterations) if serving else planned.iterations
+    schedule_s = max(planned.min_seconds, iterations / load.rate if load.rate else 0.0)
+    timeout_s = max(planned.timeout_s, 1.5 * schedule_s + planned.request_timeout_s + 60)
+    return planned.model_copy(update={"iterations": iterations, "timeout_s": timeout_s})
+
+
+def _target(suite: Suite, point: dict[str, Any]) -> str:
+    if reference := point.get("server"):
+        return named(reference, suite.servers)
+    if point["engine"] == "ollama":
+        return "ollama"
+    raise UsageError(f"{suite.name}: engine {point['engine']} needs a server: give `server` a name, a preset or a URL.")
+
+
+def _load(suite: Suite, point: dict[str, Any], trace: str | None) -> Load | None:
+    concurrency, rate, arrivals = point.get("concurrency"), point.get("rate"), point.get("arrivals")
+    if sum(one is not None for one in (concurrency, rate, trace)) > 1:
+        raise UsageError(f"{suite.name}: concurrency, rate and workload.trace are different loads: give one of them.")
+    if rate is None and (arrivals or point.get("burstiness")):
+        raise UsageError(f"{suite.name}: arrivals and burstiness need a rate: give rate, in requests per second.")
+    if concurrency is None and point.get("ramp_s"):
+        raise UsageError(f"{suite.name}: ramp_s needs a closed loop: give concurrency.")
+    if (arrivals == "gamma") != (point.get("burstiness") is not None):
+        raise UsageError(f"{suite.name}: gamma arrivals and burstiness go together: give both or neither.")
+    if trace:
+        return Load(arrivals="trace", trace=trace)
+    if rate is not None:
+        return Load(arrivals=arrivals or "poisson", rate=rate, burstiness=point.get("burstiness"))
+    return None if concurrency is None else Load(arrivals="closed", concurrency=concurrency, ramp_s=point.get("ramp_s", 0.0))
+
+
+def _points(suite: Suite) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
+    """(field path, tags, values) of each point of the matrix that is not excluded, then of each include."""
+    base = BUILT_IN | suite.defaults.model_dump(exclude_none=True)
+    axes = suite.matrix.model_dump(exclude_none=True) if suite.matrix else {}
+    for name, values in axes.items():
+        for position, value in enumerate(values):
+            if value in values[:position]:
+                raise UsageError(f"{suite.name}: matrix.{name}[{position}]: repeats {value!r}: remove one of the two.")
+    unused = dict(enumerate(suite.exclude))
+    for indices in itertools.product(*(range(len(values)) for values in axes.values())) if axes else ():
+        point = {name: axes[name][index] for name, index in zip(axes, indices, strict=True)}
+        hits = [n for n, rule in enumerate(suite.exclude) if _matches(rule, {"dtype": "fp32"} | base | point)]
+        for hit in hits:
+            unused.pop(hit, None)
+        if not hits:
+            where = f"matrix.model[{indices[list(axes).index('model')]}]" if "model" in axes else "defaults.model"
+            yield where, (), _complete(suite, base | point, "matrix")
+    if unused:
+        raise UsageError(f"{suite.name}: exclude[{min(unused)}]: matches no case of the matrix: correct or remove it.")
+    for row, include in enumerate(suite.include):
+        values = include.model_dump(exclude_none=True, exclude={"tags"})
+        yield f"include[{row}].model", include.tags, _complete(suite, base | values, f"include[{row}]")
+
+
+def _matches(rule: Point, point: dict[str, Any]) -> bool:
+    return all(point.get(name) == value for name, value in rule.model_dump(exclude_none=True).items())
+
+
+def _complete(suite: Suite, point: dict[str, Any], where: str) -> dict[str, Any]:
+    if "model" not in point:
+        raise UsageError(f"{suite.name}: {where}.model: is missing: name a model, for example gemma-3-270m.")
+    return point
+
+
+def _planned(
+    suite: Suite, point: dict[str, Any], tags: tuple[str, ...], model: ResolvedModel, machine: Machine, prompts: Prompts,
+    target: str | None, load: Load | None, limits: str | None,
+) -> PlannedCase:  # fmt: skip
+    workload, able = suite.workload, support(point["engine"])
+    device = machine.device if point["device"] == "auto" else point["device"]
+    if device not in able.devices and (point["device"] == "auto" or len(able.devices) == 1):
+        device = able.devices[0]
+    threads = machine.threads if point["threads"] == "auto" else point["threads"]
+    dtype = point.get("dtype", UNKNOWN if target else "fp32")
+    own = {"served": UNKNOWN, "gguf": model.stored or UNKNOWN, "folder": dtype}[able.weights]
+    case = Case(
+        weights=model.weights,
+        engine=point["engine"],
+        device=device,
+        dtype=dtype,
+        quantization=point.get("quantization", own),
+        source_precision=model.source_precision,
+        threads=threads if device == "cpu" else None,
+        workload=prompts.digest,
+        prompt_format=workload.prompt_format,
+        prompt_tokens=point.get("prompt_tokens", workload.prompt_tokens),
+        output_tokens=point["output_tokens"],
+        target=target,
+        slots=point["slots"] if able.starts_server and point["slots"] > 1 else None,
+        load=load,
+        prompt_cache=point["prompt_cache"],
+        shared_prefix_tokens=workload.shared_prefix_tokens,
+        prefix_hit_rate=workload.prefix_hit_rate,
+        turns=workload.turns,
+    )
+    _check(suite, point, case)
+    planned = PlannedCase(
+        case=case, model=model.name, base_model=model.base, tags=tags, isolated=suite.isolation == "case", limits=limits,
+        **{name: point[name] for name in SETTINGS},
+    )  # fmt: skip
+    return _with_time(planned, suite.serving)
+
+
+def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
+    """
+    Raises:
+        UsageError: values of one case contradict each other.
+    """
+    if point["min_seconds"] >= point["timeout_s"]:
+        raise UsageError(
+            f"{suite.name}: min_seconds {point['min_seconds']:g} must be less than timeout_s {point['timeout_s']:g}."
+        )
+    if (case.shared_prefix_tokens is None) != (case.prefix_hit_rate is None):
+        raise UsageError(f"{suite.name}: workload.shared_prefix_tokens and prefix_hit_rate go together: give both or neither.")
+    if case.shared_prefix_tokens and case.shared_prefix_tokens >= (case.prompt_tokens or 0):
+        raise UsageError(f"{suite.name}: workload.shared_prefix_tokens must be less than prompt_tokens: give a longer prompt.")
+    if case.load is None and (case.turns > 1 or case.prefix_hit_rate):
+        raise UsageError(f"{suite.name}: turns and shared prefixes are parts of a load: give concurrency or rate.")
+
+
+def _quality_passes(suite: Suite, speed: list[PlannedCase], prompts: Prompts) -> list[PlannedCase]:
+    """One quality pass per configuration: greedy, to the end of sequence, in one process."""
+    if not suite.quality:
+        return []
+    firsts: dict[str, PlannedCase] = {}
+    for one in speed:
+        firsts.setdefault(one.case.config_id, one)
+    asked = {
+        "purpose": "quality", "workload": prompts.digest, "prompt_tokens": None, "output_tokens": suite.quality_tokens,
+        "stop": "eos", "load": None, "shared_prefix_tokens": None, "prefix_hit_rate": None, "turns": 1,
+    }  # fmt: skip
+    return [
+        one.model_copy(
+            update={
+                "case": one.case.model_copy(update=asked),
+                "processes": 1,
+                "iterations": len(prompts.prompts),
+                "min_seconds": 0.0,
+                "tags": (),
+                "limits": None,
+                "scorers": suite.quality,
+            }
+        )
+        for one in firsts.values()
+    ]

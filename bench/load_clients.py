@@ -1,0 +1,154 @@
+"""The clients of a load, seen from their coordinator: started, told what to send and when, heard, and ended.
+
+What is sent is decided by `bench.load`; what a client does with it is in `bench.client`.
+"""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from bench.client_protocol import Job, Phase, Sent, Usage, job_line, line, phase_line, read_sent, read_usage
+from monitor import processes
+
+CLIENT = (sys.executable, "-P", "-m", "bench.client")
+START_S = 0.05
+"""From `go` to the start: time for each client to hear it."""
+LISTEN_S = 1.0
+PATIENCE_S = 5.0
+
+NextTurn = Callable[[int, str], bytes]
+"""(number of the item, last answer) → body of the next request."""
+
+
+class ClientEndedError(RuntimeError):
+    """A client ended before its work did."""
+
+
+class LoadClients:
+    """Child processes that send a load together, for all phases of a case.
+
+    Args:
+        clock: `time.perf_counter`, which the clients read too.
+    """
+
+    def __init__(self, count: int, job: Job, clock: Callable[[], float], command: Sequence[str] = CLIENT) -> None:
+        self._clock = clock
+        self._heard: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._threads: list[threading.Thread] = []
+        try:
+            for number in range(count):
+                self._start(number, command)
+        except OSError:
+            self.close()
+            raise
+        self._tell(job_line(job))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all clients."""
+        for process in self._processes:
+            with contextlib.suppress(OSError):
+                process.stdin.close()  # type: ignore[union-attr]
+        for process in self._processes:
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for process, thread in zip(self._processes, self._threads, strict=False):
+            thread.join(PATIENCE_S)
+            process.stdout.close()  # type: ignore[union-attr]
+
+    def run(
+        self, phases: Sequence[Phase], listen: Callable[[int], str | None], next_turn: NextTurn
+    ) -> tuple[list[Sent], list[Usage], float]:
+        """One phase of all clients, from the rendering to the last answer.
+
+        Args:
+            phases: one for each client.
+            listen: told the number of requests done, once a second; says why nothing more shall be sent.
+
+        Returns:
+            The requests in the order of their scheduled times, what each client used, and the start.
+
+        Raises:
+            ClientEndedError: a client is gone.
+        """
+        for number, phase in enumerate(phases):
+            self._tell(phase_line(phase), number)
+        self._gather("ready")
+        start = self._clock() + START_S
+        self._tell(line("go", start=start))
+        self._gather("ended", listen, next_turn)
+        self._tell(line("report"))
+        sent: list[Sent] = []
+        usages = [read_usage(facts) for facts in self._gather("usage", sent=sent)]
+        return sorted(sent, key=lambda one: (one.scheduled, one.number, one.turn)), usages, start
+
+    def peak_rss_bytes(self) -> int:
+        """Sum of the highest resident memory of each; of the present one where the kernel keeps no peak."""
+        pids = [process.pid for process in self._processes]
+        return sum(processes.peak_rss_bytes(pid) or processes.rss_bytes(pid) for pid in pids)
+
+    def _start(self, number: int, command: Sequence[str]) -> None:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="ascii")
+        self._processes.append(process)
+        thread = threading.Thread(target=self._hear, args=(number, process), daemon=True, name=f"client-{number}")
+        self._threads.append(thread)
+        thread.start()
+
+    def _hear(self, number: int, process: "subprocess.Popen[str]") -> None:
+        with contextlib.suppress(ValueError):  # what is no JSON ends the conversation as the end of the pipe does
+            for text in process.stdout or ():
+                self._heard.put((number, json.loads(text)))
+        self._heard.put((number, None))
+
+    def _tell(self, text: str, only: int | None = None) -> None:
+        for number, process in enumerate(self._processes):
+            if only in (None, number):
+                with contextlib.suppress(OSError):  # it is gone: `_gather` hears of it
+                    process.stdin.write(text)  # type: ignore[union-attr]
+                    process.stdin.flush()  # type: ignore[union-attr]
+
+    def _gather(
+        self, event: str, listen: Callable[[int], str | None] | None = None, next_turn: NextTurn | None = None,
+        sent: list[Sent] | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Hear the clients until each has told this event; the events by client."""
+        told: dict[int, dict[str, Any]] = {}
+        done = [0] * len(self._processes)
+        due = self._clock() + LISTEN_S
+        while len(told) < len(self._processes):
+            with contextlib.suppress(queue.Empty):
+                number, facts = self._heard.get(timeout=max(0.0, due - self._clock()) if listen else None)
+                if facts is None:
+                    raise ClientEndedError(self._ending(number))
+                if facts["event"] == event:
+                    told[number] = facts
+                elif facts["event"] == "turn" and next_turn:
+                    self._tell(line("turn", number=facts["number"], body=next_turn(facts["number"], facts["text"]).decode()), number)
+                elif facts["event"] == "sent" and sent is not None:
+                    sent.append(read_sent(facts))
+                done[number] = facts.get("done", done[number])
+            if listen and self._clock() >= due:
+                due = self._clock() + LISTEN_S
+                if why := listen(sum(done)):
+                    self._tell(line("stop", why=why))
+        return [told[number] for number in sorted(told)]
+
+    def _ending(self, number: int) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._processes[number].wait(PATIENCE_S)
+        code = self._processes[number].poll()
+        return f"A client of the load ended with code {code}: see the last lines, lower the number of clients, or report it."

@@ -1,0 +1,152 @@
+"""What a load says as a whole: goodput, arrivals, saturation, the client's own cost, and what may have spoiled the row."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.arrivals import ArrivalTest, arrival_test
+from bench.client_protocol import Usage
+from results.limits import parse_limits
+from results.metrics import request_values
+from results.records import Case, PlannedCase, Request, RowWarning
+from results.saturation import over_saturated
+
+BUSY_SHARE = 0.7
+"""Of a core: beyond it a client queues by itself, as arrivals cluster and the rest of the machine wants its share."""
+LATE_S = 0.005
+LATE_SHARE = 0.05
+"""Of the median TTFT: a client that is late by less than 5 ms, or by less than the margin that TTFT is judged with, changes no
+verdict."""
+CACHED_SHARE = 0.05
+"""Of the prompts' tokens: the first token of all sequences and a template's beginning are always the same."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A request, and what else is known of it."""
+
+    request: Request
+    end_s: float
+    """When its client had done with it, on the clock of the record's times."""
+    turn: int
+    attempts: int
+    connect_s: float
+    prompt_tokens: int | None
+    """That were asked for; `None` where no tokenizer was at hand."""
+    output_tokens: int
+    uneven: bool
+
+
+def load_values(planned: PlannedCase, told: Sequence[Told], usages: Sequence[Usage], rss_bytes: int) -> dict[str, float]:
+    """Metrics of the whole, by name.
+
+    Args:
+        told: all that was scheduled, in that order.
+        rss_bytes: highest resident memory of the clients and of their coordinator.
+    """
+    values = {
+        "client_cpu_share": max(one.cpu_s / one.wall_s for one in usages),
+        "client_stall_p99_s": max(one.stall_p99_s for one in usages),
+        "client_stall_max_s": max(one.stall_max_s for one in usages),
+        "client_peak_rss_bytes": float(rss_bytes),
+    }
+    if planned.limits and told:
+        limits = parse_limits(planned.limits)
+        window_s = max(one.end_s for one in told) - min(one.request.scheduled_s for one in told)
+        values["goodput_rps"] = sum(limits.met(one.request) for one in told) / window_s
+    if test := tested_arrivals(planned.case, told):
+        values |= test.values()
+        values |= over_saturated([one.request for one in told]).values()
+    return values
+
+
+def load_warnings(planned: PlannedCase, told: Sequence[Told], values: dict[str, float]) -> list[RowWarning]:
+    """What may have spoiled the row."""
+    case = planned.case
+    done = [one for one in told if not one.request.error]
+    found = [
+        bottleneck(told, values),
+        _arrivals(tested_arrivals(case, told)),
+        _errors([one.request for one in told]),
+        _uneven(done),
+        None if case.prompt_cache else _cache_hits([one.request for one in done]),
+        _prompt_count(done),
+        _early_stop(case, done),
+        RowWarning(kind="over_saturated") if values.get("over_saturated") else None,
+    ]
+    return [warning for warning in found if warning]
+
+
+def tested_arrivals(case: Case, told: Sequence[Told]) -> ArrivalTest | None:
+    """The test of an open loop's arrivals, first turns only: when later ones are due depends on the server."""
+    if case.load is None or case.load.arrivals == "closed":
+        return None
+    first = [one for one in told if one.turn == 1]
+    sent = [one.request.sent_s if one.attempts else None for one in first]
+    return arrival_test(case.load, [one.request.scheduled_s for one in first], sent)
+
+
+def bottleneck(told: Sequence[Told], values: dict[str, float]) -> RowWarning | None:
+    """Whether the client was so busy or so late that times may be its own."""
+    ttft = [value for one in told for value in request_values("ttft_s", one.request)]
+    late_s = max(LATE_S, LATE_SHARE * statistics.median(ttft)) if ttft else LATE_S
+    # The wait for a connection is the server's, the times of earlier attempts are those of what failed.
+    lags = sorted(one.request.sent_s - one.request.scheduled_s - one.connect_s for one in told if one.attempts == 1)
+    lag_s = lags[int(0.99 * (len(lags) - 1))] if lags else 0.0
+    if values["client_cpu_share"] > BUSY_SHARE:
+        return _bottleneck(f"busy for {values['client_cpu_share']:.0%} of the time", values["client_cpu_share"])
+    if lag_s > late_s:
+        return _bottleneck(f"1 % of requests were sent more than {lag_s * 1e3:.0f} ms late", lag_s)
+    if values["client_stall_p99_s"] > late_s:
+        stall_s = values["client_stall_p99_s"]
+        return _bottleneck(f"it stood still for more than {stall_s * 1e3:.0f} ms in 1 % of the time", stall_s)
+    return None
+
+
+def _bottleneck(why: str, value: float) -> RowWarning:
+    return RowWarning(kind="client_bottleneck", facts={"why": why, "value": value})
+
+
+def _arrivals(test: ArrivalTest | None) -> RowWarning | None:
+    return None if test is None or test.ok else RowWarning(kind="arrivals", facts={"what": test.why})
+
+
+def _errors(requests: Sequence[Request]) -> RowWarning | None:
+    kinds = Counter(one.error.partition(":")[0] for one in requests if one.error)
+    if not kinds:
+        return None
+    words = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    return RowWarning(kind="request_errors", facts={"failed": kinds.total(), "requests": len(requests), "kinds": words})
+
+
+def _uneven(done: Sequence[Told]) -> RowWarning | None:
+    uneven = sum(one.uneven for one in done)
+    return RowWarning(kind="uneven_events", facts={"requests": uneven}) if uneven else None
+
+
+def _cache_hits(done: Sequence[Request]) -> RowWarning | None:
+    cached = sum(one.values.get("cached_prompt_tokens", 0.0) for one in done)
+    asked = sum(one.prompt_tokens or 0 for one in done)
+    share = cached / asked if asked else 0.0
+    return RowWarning(kind="cache_hits", facts={"share": share}) if share > CACHED_SHARE else None
+
+
+def _prompt_count(done: Sequence[Told]) -> RowWarning | None:
+    """Of first turns: later ones hold what was said before."""
+    wrong = [
+        (one.prompt_tokens, one.request.prompt_tokens)
+        for one in done
+        if one.turn == 1 and None not in (one.prompt_tokens, one.request.prompt_tokens) and one.prompt_tokens != one.request.prompt_tokens
+    ]
+    if not wrong:
+        return None
+    return RowWarning(kind="prompt_count", facts={"wanted": wrong[0][0], "server": wrong[0][1], "requests": len(wrong)})
+
+
+def _early_stop(case: Case, done: Sequence[Told]) -> RowWarning | None:
+    if case.stop != "length":
+        return None
+    short = sum(one.request.output_tokens is not None and one.request.output_tokens < one.output_tokens for one in done)
+    facts = {"stopped": short, "requests": len(done), "wanted": case.output_tokens}
+    return RowWarning(kind="early_stop", facts=facts) if short else None

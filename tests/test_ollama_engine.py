@@ -1,0 +1,264 @@
+"""The Ollama engine against a stand-in, which Ollama's own client has proven first."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import cycle, islice
+
+import pytest
+from fakes import make_case
+from ollama_standin import LAYERS, WORDS, OllamaStandin
+
+from bench.engines.ollama import Ollama, OllamaSession, OllamaWire, full_name, model_facts, pull, running, unload
+from bench.engines.protocol import Server, Source, UnsupportedError
+from bench.engines.server_calls import ServerCalls, ServerError
+from bench.workloads import Prompt
+
+CASE = make_case(engine="ollama", device="remote", dtype="unknown", quantization="unknown", threads=None, source_precision=None)
+MODEL = "gemma3:270m"
+
+
+def said(tokens: int) -> str:
+    return "".join(islice(cycle(WORDS), tokens))
+
+
+@pytest.fixture
+def ollama() -> Iterator[OllamaStandin]:
+    with OllamaStandin() as standin:
+        yield standin
+
+
+def source(standin: OllamaStandin, model: str = MODEL, **changes: object) -> Source:
+    return Source(server=Server("here", standin.url, "ollama"), model=model, context_tokens=512, **changes)  # type: ignore[arg-type]
+
+
+def load(standin: OllamaStandin) -> OllamaSession:
+    return Ollama().load(source(standin), CASE)
+
+
+# The stand-in, under Ollama's own client.
+
+
+def client_of(standin: OllamaStandin):  # type: ignore[no-untyped-def]
+    ollama = pytest.importorskip("ollama")
+    return ollama.Client(host=standin.url, trust_env=False)
+
+
+def test_standin_generates_whole_and_streamed(ollama: OllamaStandin) -> None:
+    client = client_of(ollama)
+    whole = client.generate(MODEL, "Why is it blue?", options={"num_predict": 6})
+    assert (whole.response, whole.eval_count, whole.done_reason) == (said(6), 6, "length")
+    assert whole.prompt_eval_count == len("user: Why is it blue?".split()) + 1
+    assert whole.context and whole.total_duration >= whole.eval_duration + whole.prompt_eval_duration
+    parts = list(client.generate(MODEL, "Why is it blue?", stream=True, raw=True, options={"num_predict": 12}))
+    assert [part.response for part in parts] == [*islice(cycle(WORDS), 12), ""]
+    assert [part.done for part in parts] == [False] * 12 + [True]
+    assert parts[-1].prompt_eval_count == 5 and parts[-1].context is None
+
+
+def test_standin_chats(ollama: OllamaStandin) -> None:
+    client = client_of(ollama)
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "And?"}]
+    assert client.chat(MODEL, messages).message.content == said(len(WORDS))
+    parts = list(client.chat(MODEL, messages, stream=True, options={"num_predict": 3}))
+    assert "".join(part.message.content or "" for part in parts) == said(3)
+    assert parts[-1].done_reason == "length" and parts[-1].eval_count == 3
+
+
+def test_standin_loads_lists_and_unloads(ollama: OllamaStandin) -> None:
+    client = client_of(ollama)
+    assert [model.model for model in client.list().models] == [MODEL]
+    assert client.ps().models == []
+    assert client.generate(MODEL, options={"num_ctx": 256}, keep_alive="10m").done_reason == "load"
+    (loaded,) = client.ps().models
+    assert (loaded.model, loaded.context_length) == (MODEL, 256)
+    assert 9 < (loaded.expires_at - datetime.now(UTC)).total_seconds() / 60 < 10.1
+    assert client.generate(MODEL, keep_alive=0).done_reason == "unload"
+    assert client.ps().models == []
+    assert client.chat(MODEL, []).done_reason == "load"
+    assert len(client.ps().models) == 1
+
+
+def test_standin_shows_and_pulls(ollama: OllamaStandin) -> None:
+    client = client_of(ollama)
+    shown = client.show(MODEL)
+    assert shown.details.quantization_level == "Q8_0" and shown.modelinfo["gemma3.context_length"] == 32768
+    steps = list(client.pull("gemma3:1b", stream=True))
+    assert steps[0].status == "pulling manifest" and steps[-1].status == "success"
+    assert max(step.completed or 0 for step in steps) == max(LAYERS.values())
+    assert len(client.list().models) == 2
+    assert client.pull("gemma3:1b").status == "success"
+
+
+def test_standin_refuses_as_ollama_does(ollama: OllamaStandin) -> None:
+    from ollama import ResponseError
+
+    client = client_of(ollama)
+    with pytest.raises(ResponseError, match="model 'llama' not found") as missing:
+        client.generate("llama", "Hello")
+    assert missing.value.status_code == 404
+    with pytest.raises(ResponseError, match="does not support thinking"):
+        client.generate(MODEL, "Hello", think=True)
+    with pytest.raises(ResponseError, match="raw mode does not support"):
+        client.generate(MODEL, "Hello", raw=True, system="Be short.")
+    with pytest.raises(ResponseError, match="file does not exist"):
+        list(client.pull("nothing", stream=True))
+    with OllamaStandin(fail_after=2) as failing, pytest.raises(ResponseError, match="error was encountered"):
+        list(client_of(failing).generate(MODEL, "Hello", stream=True))
+
+
+# The engine, against the stand-in.
+
+
+def test_each_request_asks_for_what_was_loaded(ollama: OllamaStandin) -> None:
+    session = load(ollama)
+    for number, form in enumerate(("plain", "chat"), start=1):
+        generation = session.generate(Prompt(0, "Why is it blue?", (), form), 6, "length", time.perf_counter)  # type: ignore[arg-type]
+        assert (generation.text, generation.output_tokens, generation.error) == (said(6), 6, None)
+        assert len([tokens for tokens in generation.event_tokens if tokens]) == 6
+        assert generation.finish_reason == "length"
+        assert ollama.loads == 1, f"request {number} loaded the model again"
+    assert session.values()["context_tokens"] == 512
+    session.close()
+
+
+def test_plain_prompts_are_raw_and_counted_with_their_beginning(ollama: OllamaStandin) -> None:
+    session = load(ollama)
+    generation = session.generate(Prompt(0, "Why is it blue?", ()), 4, "length", time.perf_counter)
+    assert generation.prompt_tokens == 5
+    assert generation.token_source == "engine"
+    assert {"server_total_s", "server_load_s", "server_prefill_s", "server_decode_s"} <= generation.values.keys()
+    (body,) = [body for body in ollama.bodies("/api/generate") if "prompt" in body]
+    assert body["raw"] is True and body["think"] is False and body["truncate"] is False
+    assert body["options"] == {"num_ctx": 512, "num_predict": 4, "temperature": 0, "seed": 0, "stop": []}
+
+
+def test_an_early_end_is_told(ollama: OllamaStandin) -> None:
+    ollama.eos_after = 3
+    generation = load(ollama).generate(Prompt(0, "Hello", ()), 8, "length", time.perf_counter)
+    assert (generation.output_tokens, generation.finish_reason) == (3, "stop")
+
+
+def test_what_goes_wrong_is_an_error_of_the_request() -> None:
+    with OllamaStandin(fail_after=2) as failing:
+        generation = load(failing).generate(Prompt(0, "Hello", ()), 8, "length", time.perf_counter)
+        assert generation.error and generation.error.startswith("server_error:")
+        assert generation.text == said(2)
+    with OllamaStandin(forgetful=True) as forgetful:
+        assert load(forgetful).generate(Prompt(0, "Hello", ()), 8, "length", time.perf_counter).error
+    with OllamaStandin() as standin:
+        session = load(standin)
+        long = session.generate(Prompt(0, "word " * 600, ()), 8, "length", time.perf_counter)
+        assert long.error and long.error.startswith("http_4xx:")
+        assert session.generate(Prompt(0, "", ()), 8, "length", time.perf_counter).error, "an empty prompt only loads"
+
+
+def test_history_comes_in_turn() -> None:
+    wire = OllamaWire("http://127.0.0.1:1", MODEL, {"num_ctx": 512})
+    history = ("Hello", "Hi")
+    chat = json.loads(wire.body(Prompt(0, "And?", (), "chat"), 5, "eos", history))
+    assert [(one["role"], one["content"]) for one in chat["messages"]] == [("user", "Hello"), ("assistant", "Hi"), ("user", "And?")]
+    assert "stop" not in chat["options"]
+    assert json.loads(wire.body(Prompt(0, "And?", ()), 5, "eos", history))["prompt"] == "HelloHi\nAnd?"
+    assert wire.endpoint("plain").url.endswith(":1/api/generate") and wire.endpoint("chat").url.endswith(":1/api/chat")
+    assert (wire.dialect("plain"), wire.dialect("chat")) == ("ollama-generate", "ollama-chat")
+
+
+def test_a_model_that_was_not_loaded_leaves_again(ollama: OllamaStandin) -> None:
+    session = load(ollama)
+    assert list(ollama.loaded) == [MODEL]
+    session.close()
+    assert ollama.loaded == {}
+
+
+def test_a_model_that_was_loaded_is_loaded_anew_and_stays(ollama: OllamaStandin) -> None:
+    ollama.answer("/api/generate", {"model": MODEL, "options": {"num_ctx": 99}})
+    session = load(ollama)
+    assert ollama.loads == 2
+    session.close()
+    assert list(ollama.loaded) == [MODEL]
+
+
+def test_threads_go_with_the_load(ollama: OllamaStandin) -> None:
+    session = Ollama().load(source(ollama), make_case(engine="ollama", device="remote", threads=3))
+    session.generate(Prompt(0, "Hello", ()), 2, "length", time.perf_counter)
+    assert ollama.loaded[MODEL][1] == {"num_ctx": 512, "num_thread": 3}
+    assert ollama.loads == 1
+    session.close()
+
+
+def test_closing_does_not_mind_a_server_that_has_ended() -> None:
+    with OllamaStandin() as standin:
+        session = load(standin)
+    session.close()
+
+
+def test_facts_of_the_model(ollama: OllamaStandin) -> None:
+    facts = model_facts(ServerCalls(ollama.url), MODEL)
+    assert facts["server_version"] == "0.12.6"
+    assert facts["server_quantization"] == "Q8_0"
+    assert facts["server_model_context"] == 32768
+    assert len(str(facts["server_model_digest"])) == 64
+
+
+@pytest.mark.parametrize(("model", "name"), [("gemma3", "gemma3:latest"), ("gemma3:1b", "gemma3:1b"), ("a.b:5/me/x", "a.b:5/me/x:latest")])
+def test_names_without_a_tag_mean_the_latest(model: str, name: str) -> None:
+    assert full_name(model) == name
+
+
+def test_a_missing_model_is_refused_with_its_remedy(ollama: OllamaStandin) -> None:
+    with pytest.raises(ServerError, match=r"did you mean 'gemma3:270m'\? `ollama pull gemma3:27b` fetches it") as missing:
+        Ollama().load(source(ollama, "gemma3:27b"), CASE)
+    assert missing.value.kind == "missing_weights"
+
+
+def test_no_server_is_refused_with_its_remedy() -> None:
+    with OllamaStandin() as standin:
+        gone = source(standin)
+    with pytest.raises(ServerError, match=r"The server here does not answer: nothing listens on port \d+: start it"):
+        Ollama().load(gone, CASE)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(ollama: OllamaStandin, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    named = Source(server=Server("here", ollama.url, "ollama", tokenizer=str(tmp_path)), model=MODEL)
+    with pytest.raises(UnsupportedError, match="holds no tokenizer"):
+        Ollama().load(named, CASE)
+
+
+def test_a_pull_tells_its_progress(ollama: OllamaStandin) -> None:
+    steps: list[tuple[str, int | None, int | None]] = []
+    pull(ollama.url, "gemma3:1b", lambda *step: steps.append(step))
+    assert steps[0] == ("pulling manifest", None, None) and steps[-1][0] == "success"
+    assert [done for _, done, total in steps if total == 5000] == [None, 2500, 5000]
+    assert "gemma3:1b" in ollama.installed
+
+
+def test_a_pull_that_fails_says_so(ollama: OllamaStandin) -> None:
+    with pytest.raises(ServerError, match="file does not exist"):
+        pull(ollama.url, "gemma9", lambda *_: None)
+
+
+def test_an_unload_that_never_comes_is_given_up(ollama: OllamaStandin) -> None:
+    waits: list[float] = []
+    calls = ServerCalls(ollama.url, "here")
+    ollama.answer("/api/generate", {"model": MODEL})
+
+    def load_again(seconds: float) -> None:
+        waits.append(seconds)
+        ollama.answer("/api/generate", {"model": MODEL})
+
+    unload(calls, MODEL, load_again)
+    assert waits == []
+    ollama.answer("/api/generate", {"model": MODEL})
+    stubborn = ollama.loaded
+    ollama.loaded = _Stubborn(stubborn)
+    with pytest.raises(ServerError, match="keeps 'gemma3:270m' in memory"):
+        unload(calls, MODEL, load_again)
+    assert sum(waits) == pytest.approx(30)
+    assert running(calls, MODEL) is not None
+
+
+class _Stubborn(dict):  # type: ignore[type-arg]
+    def pop(self, *_: object) -> None:
+        return None

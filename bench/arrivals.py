@@ -22,10 +22,10 @@ TAIL = 0.001 / 5 / 2
 """Of one side of one interval: with five statistics a right client is called wrong about once in 1,000 loads."""
 RANDOM = ("poisson", "gamma")
 RATE_SLACK = 0.005
-TOLERANCE = 0.05
-"""Of the pattern of arrivals that are not random."""
-LATE_S = 0.02
-"""The lag of the first or last request that may change the rate."""
+TOLERANCE = 0.15
+"""Of the pattern of arrivals that are not random; random ones are allowed as much at the most, for what timers round."""
+LATE_S = 0.05
+"""Lag that one request in a hundred may exceed, and by which the first or last one may change the rate."""
 TIMER_S = 0.001
 """Scatter of the sends around the schedule that is put down to timers and not to the client."""
 WINDOW_COUNT = 5
@@ -91,8 +91,8 @@ class ArrivalTest:
     windows: int = 0
     """How many there are for the dispersion."""
     lag_mean_s: float | None = None
-    """Sent − scheduled. Not judged: an even delay changes no arrivals, and every request keeps its own."""
-    lag_p99_s: float | None = None
+    """Sent − scheduled."""
+    lag_p99_s: Statistic | None = None
 
     @property
     def ok(self) -> bool:
@@ -122,6 +122,7 @@ class ArrivalTest:
             "dispersion of counts": self.dispersion,
             "variation of gaps": self.cv,
             "lag-1 correlation of gaps": self.lag1,
+            "99th percentile of lags": self.lag_p99_s,
         }
         return {name: one for name, one in named.items() if one}
 
@@ -147,7 +148,7 @@ def arrival_test(load: Load, scheduled: Sequence[float], sent: Sequence[float | 
         return ArrivalTest(unsent)
     planned_rate = (len(due) - 1) / float(due[-1] - due[0])
     rate, ratio = _rates(load, planned_rate, arrivals)
-    found, windows = _pattern(arrivals, _first_window(load, due), load.rate or planned_rate)
+    found, windows = _pattern(arrivals, _first_window(load, due) + float(min(lags)), load.rate or planned_rate)
     limits = _limits(load, due, min(float(np.std(lags)), TIMER_S), windows)
     judged = {name: Statistic(value, *limits[name]) for name, value in found.items() if name in limits}
     return ArrivalTest(
@@ -159,7 +160,7 @@ def arrival_test(load: Load, scheduled: Sequence[float], sent: Sequence[float | 
         judged.get("cv"),
         windows,
         lag_mean_s=float(np.mean(lags)),
-        lag_p99_s=float(np.quantile(lags, 0.99, method="inverted_cdf")),
+        lag_p99_s=Statistic(float(np.quantile(lags, 0.99, method="inverted_cdf")), -TIMER_S, LATE_S),
     )
 
 
@@ -211,7 +212,7 @@ def _limits(load: Load, due: "Offsets", scatter: float, windows: int) -> dict[st
         values = [row[name] for row in rows if name in row]
         if len(values) == SIMULATIONS:
             low, middle, high = (float(value) for value in np.quantile(values, (0, 0.5, 1)))
-            slack = 0.0 if load.arrivals in RANDOM else TOLERANCE * (1 + abs(middle))
+            slack = min(scatter * rate / 2, TOLERANCE) if load.arrivals in RANDOM else TOLERANCE * (1 + abs(middle))
             limits[name] = (middle - REACH * (middle - low) - slack, middle + REACH * (high - middle) + slack)
     if load.arrivals == "poisson" and windows >= FEWEST_WINDOWS:
         low, high = chi2.ppf((TAIL, 1 - TAIL), windows - 1) / (windows - 1)

@@ -13,6 +13,7 @@ from bench.commands.dashboard import dashboard
 from bench.commands.db import db
 from bench.commands.doctor import doctor
 from bench.commands.engines import engines
+from bench.commands.explain import explain
 from bench.commands.export import export
 from bench.commands.rate import rate
 from bench.commands.run import run
@@ -35,6 +36,7 @@ for command in (
     doctor,
     completion,
     show,
+    explain,
     compare,
     export,
     rate,

@@ -11,9 +11,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import monitor.connection  # noqa: F401 the client would import it when the first request is due
 from bench.client_pace import Heartbeat
 from bench.client_protocol import Usage, line, read_job, read_phase, sent_line, usage_line
 from bench.client_sending import Sending
@@ -45,7 +46,7 @@ async def _serve(first: str) -> None:
             process.say(line("ready"))
             usage = await _run(sending, float((await process.take("go"))["start"]), process.say)
         process.sending = None
-        process.say(line("ended", done=sending.done))
+        process.say(line("ended", done=sending.done, draining=sending.draining))
         await process.take("report")
         for sent in sending.results():
             process.say(hide(sent_line(sent)))
@@ -68,7 +69,7 @@ async def _run(sending: Sending, start: float, say: Callable[[str], None]) -> Us
 async def _tell_progress(sending: Sending, say: Callable[[str], None]) -> None:
     while True:
         await asyncio.sleep(PROGRESS_S)
-        say(line("progress", done=sending.done))
+        say(line("progress", done=sending.done, draining=sending.draining))
 
 
 def secrets_hidden(headers: Mapping[str, str]) -> Callable[[str], str]:
@@ -119,7 +120,8 @@ class _Process:
         return command
 
     async def next_turn(self, number: int, text: str) -> bytes | None:
-        self._turns[number] = answer = self._loop.create_future()
+        answer: asyncio.Future[bytes | None] = self._loop.create_future()
+        self._turns[number] = answer
         self.say(line("turn", number=number, text=text))
         return await answer
 

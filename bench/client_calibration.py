@@ -10,6 +10,8 @@ from bench.client_protocol import Item, Job, Phase, Sent, Usage
 from bench.load_clients import LoadClients
 
 NULL_SERVER = (sys.executable, "-P", "-m", "bench.null_server")
+READ_GAP_S = 0.0002
+"""Between tokens, so that each is read by itself, as those of a model are."""
 
 
 def calibrate_client(clock: Callable[[], float]) -> dict[str, float]:
@@ -24,7 +26,7 @@ def calibrate_client(clock: Callable[[], float]) -> dict[str, float]:
         exchange(clients, 50, 1)
         short, short_usage = exchange(clients, 300, 1)
         request_s = short_usage.cpu_s / len(short)
-        long, long_usage = exchange(clients, 40, 64, each=True)
+        long, long_usage = exchange(clients, 20, 64, gap_s=READ_GAP_S)
         further_reads = sum(one.reads - 1 for one in long)
         many, _ = exchange(clients, 500, 16, runners=16)
     values = {"client_request_s": request_s, "client_max_rate": rate(many)}
@@ -48,11 +50,11 @@ def job(url: str) -> Job:
 
 
 def exchange(
-    clients: LoadClients, count: int, tokens: int, *, each: bool = False, runners: int = 1
+    clients: LoadClients, count: int, tokens: int, *, gap_s: float | None = None, runners: int = 1
 ) -> tuple[list[Sent], Usage]:
     """So many requests in a closed loop of one client, and what they cost it."""
-    items = tuple(Item(number, null_server.body(tokens, each=each)) for number in range(count))
-    sent, usages, _ = clients.run([Phase(items, (0.0,) * runners, at_least=count)], lambda _: None, _no_turn)
+    items = tuple(Item(number, null_server.body(tokens, gap_s)) for number in range(count))
+    sent, usages = clients.run([Phase(items, (0.0,) * runners, at_least=count)], lambda *_: None, _no_turn)
     return sent, usages[0]
 
 

@@ -43,7 +43,7 @@ class Sending:
         self._client, self._job, self._phase, self._clock, self._next_turn = client, job, phase, clock, next_turn
         self._rendered = deque((item, client.render(item.body.encode())) for item in phase.items)
         self._tasks: list[asyncio.Task[None]] = []
-        self._all_begun = asyncio.Event()
+        self._nothing_more = asyncio.Event()
         self._kept: list[Kept] = []
         self._unsent: list[Sent] = []
         self._unread_bytes = self._in_a_row = self._begun = 0
@@ -54,18 +54,25 @@ class Sending:
         """Requests that have ended."""
         return len(self._kept)
 
+    @property
+    def draining(self) -> bool:
+        """Whether what is in flight is the last."""
+        return self._nothing_more.is_set()
+
     def stop(self, why: str) -> None:
         """Nothing more is sent; what is in flight goes on to its end."""
         self._stopped = self._stopped or why
-        self._all_begun.set()
+        self._nothing_more.set()
 
     async def run(self, start: float) -> None:
         """Send all that is due from `start` on, then wait for what is in flight."""
         if self._phase.runners:
             self._tasks = [asyncio.create_task(self._runner(start, start + offset)) for offset in self._phase.runners]
         elif self._rendered:
-            pacer = Pacer([start + (item.at_s or 0.0) for item, _ in self._rendered], lambda: self._begin_next(start), self._clock)
-            await self._all_begun.wait()
+            pacer = Pacer(
+                [start + (item.at_s or 0.0) for item, _ in self._rendered], lambda: self._begin_next(start), self._clock
+            )
+            await self._nothing_more.wait()
             pacer.stop()
         await asyncio.gather(*self._tasks)
         if self._stopped:
@@ -83,17 +90,18 @@ class Sending:
         item, request = self._rendered.popleft()
         self._tasks.append(asyncio.create_task(self._converse(item, request, start + (item.at_s or 0.0))))
         if not self._rendered:
-            self._all_begun.set()
+            self._nothing_more.set()
 
     async def _runner(self, start: float, free: float) -> None:
         await asyncio.sleep(max(0.0, free - self._clock()))
         while not self._stopped and self._rendered:
             if self._begun >= self._phase.at_least and self._clock() - start >= self._phase.min_seconds:
-                return
+                break
             self._begun += 1
             item, request = self._rendered.popleft()
             await self._converse(item, request, free)
             free = self._clock()
+        self._nothing_more.set()
 
     async def _converse(self, item: Item, request: bytes, scheduled: float) -> None:
         for turn in range(1, item.turns + 1):
@@ -102,7 +110,7 @@ class Sending:
                 return
             answer = self._read(kept)
             body = None if answer.error or self._stopped else await self._next_turn(item.number, answer.text)
-            if body is None:
+            if body is None or self._stopped:
                 self._leave(item, turn + 1, kept.ended, self._stopped or "an earlier turn of its conversation failed")
                 return
             request, scheduled = self._client.render(body), kept.ended
@@ -150,8 +158,8 @@ class Sending:
     def _result(self, kept: Kept) -> Sent:
         exchange, answer = kept.exchange, self._read(kept)
         sent = exchange.sent if exchange.sent is not None else kept.tried
-        unknown = answer.text and answer.token_source is None
+        unknown = answer.text and answer.token_source is None and not answer.error
         return Sent(
             kept.item.number, kept.turn, kept.scheduled, sent, kept.ended, answer, exchange.connect_s, kept.attempts,
-            len(exchange.arrivals), exchange.arrivals if unknown else (),
+            len({time for time, _ in exchange.arrivals}), exchange.arrivals if unknown else (),
         )  # fmt: skip

@@ -93,7 +93,7 @@ def expand(
 
 
 def with_load(planned: PlannedCase, load: Load, suite: Suite) -> PlannedCase:
-    """The same case under another load, with as many requests as a serving sweep needs there."""
+    """The same case under another load of the suite's serving sweep, with as many requests as it needs there."""
     case = planned.case.model_copy(update={"load": load})
     iterations = suite.defaults.iterations or BUILT_IN["iterations"]
     return _with_time(planned.model_copy(update={"case": case, "iterations": iterations}), suite.serving)
@@ -104,7 +104,7 @@ def _with_time(planned: PlannedCase, serving: Serving | None) -> PlannedCase:
     load = planned.case.load
     if load is None:
         return planned
-    iterations = requests_of(serving, load, planned.iterations) if serving else planned.iterations
+    iterations = requests_of(serving, load, planned.iterations, planned.processes) if serving else planned.iterations
     schedule_s = max(planned.min_seconds, iterations / load.rate if load.rate else 0.0)
     timeout_s = max(planned.timeout_s, 1.5 * schedule_s + planned.request_timeout_s + 60)
     return planned.model_copy(update={"iterations": iterations, "timeout_s": timeout_s})

@@ -23,6 +23,8 @@ _FILE_TYPES = _FULL | {
     22: "iq3_xs", 23: "iq3_xxs", 24: "iq1_s", 25: "iq4_nl", 26: "iq3_s", 27: "iq3_m", 28: "iq2_s", 29: "iq2_m",
     30: "iq4_xs", 31: "iq1_m", 36: "tq1_0", 37: "tq2_0", 38: "mxfp4_moe", 39: "nvfp4", 40: "q1_0",
 }  # fmt: skip
+FORMATS = tuple(_FILE_TYPES.values())
+"""Names of what weights can be stored as."""
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,15 @@ from bench.client_protocol import Job, Phase, Sent, Usage, job_line, line, phase
 from monitor import processes
 
 CLIENT = (sys.executable, "-P", "-m", "bench.client")
+Listen = Callable[[int, bool], str | None]
+"""Told the number of requests done and whether the last ones are in flight; says why nothing more shall be sent."""
+NextTurn = Callable[[int, str], bytes]
+"""(number of the item, last answer) → body of the next request."""
+
 START_S = 0.05
 """From `go` to the start: time for each client to hear it."""
 LISTEN_S = 1.0
 PATIENCE_S = 5.0
-
-NextTurn = Callable[[int, str], bytes]
-"""(number of the item, last answer) → body of the next request."""
 
 
 class ClientEndedError(RuntimeError):
@@ -70,17 +72,15 @@ class LoadClients:
             thread.join(PATIENCE_S)
             process.stdout.close()  # type: ignore[union-attr]
 
-    def run(
-        self, phases: Sequence[Phase], listen: Callable[[int], str | None], next_turn: NextTurn
-    ) -> tuple[list[Sent], list[Usage], float]:
+    def run(self, phases: Sequence[Phase], listen: Listen, next_turn: NextTurn) -> tuple[list[Sent], list[Usage]]:
         """One phase of all clients, from the rendering to the last answer.
 
         Args:
             phases: one for each client.
-            listen: told the number of requests done, once a second; says why nothing more shall be sent.
+            listen: called once a second.
 
         Returns:
-            The requests in the order of their scheduled times, what each client used, and the start.
+            The requests in the order of their scheduled times, and what each client used.
 
         Raises:
             ClientEndedError: a client is gone.
@@ -88,13 +88,12 @@ class LoadClients:
         for number, phase in enumerate(phases):
             self._tell(phase_line(phase), number)
         self._gather("ready")
-        start = self._clock() + START_S
-        self._tell(line("go", start=start))
+        self._tell(line("go", start=self._clock() + START_S))
         self._gather("ended", listen, next_turn)
         self._tell(line("report"))
         sent: list[Sent] = []
         usages = [read_usage(facts) for facts in self._gather("usage", sent=sent)]
-        return sorted(sent, key=lambda one: (one.scheduled, one.number, one.turn)), usages, start
+        return sorted(sent, key=lambda one: (one.scheduled, one.number, one.turn)), usages
 
     def peak_rss_bytes(self) -> int:
         """Sum of the highest resident memory of each; of the present one where the kernel keeps no peak."""
@@ -122,12 +121,12 @@ class LoadClients:
                     process.stdin.flush()  # type: ignore[union-attr]
 
     def _gather(
-        self, event: str, listen: Callable[[int], str | None] | None = None, next_turn: NextTurn | None = None,
+        self, event: str, listen: Listen | None = None, next_turn: NextTurn | None = None,
         sent: list[Sent] | None = None,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Hear the clients until each has told this event; the events by client."""
         told: dict[int, dict[str, Any]] = {}
-        done = [0] * len(self._processes)
+        done, draining = [0] * len(self._processes), [False] * len(self._processes)
         due = self._clock() + LISTEN_S
         while len(told) < len(self._processes):
             with contextlib.suppress(queue.Empty):
@@ -136,14 +135,18 @@ class LoadClients:
                     raise ClientEndedError(self._ending(number))
                 if facts["event"] == event:
                     told[number] = facts
+                    done[number], draining[number] = facts.get("done", 0), True
                 elif facts["event"] == "turn" and next_turn:
-                    self._tell(line("turn", number=facts["number"], body=next_turn(facts["number"], facts["text"]).decode()), number)
+                    self._tell(
+                        line("turn", number=facts["number"], body=next_turn(facts["number"], facts["text"]).decode()), number
+                    )
                 elif facts["event"] == "sent" and sent is not None:
                     sent.append(read_sent(facts))
-                done[number] = facts.get("done", done[number])
+                elif facts["event"] == "progress":
+                    done[number], draining[number] = facts["done"], facts["draining"]
             if listen and self._clock() >= due:
                 due = self._clock() + LISTEN_S
-                if why := listen(sum(done)):
+                if why := listen(sum(done), all(draining)):
                     self._tell(line("stop", why=why))
         return [told[number] for number in sorted(told)]
 

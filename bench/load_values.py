@@ -9,7 +9,7 @@ from bench.arrivals import ArrivalTest, arrival_test
 from bench.client_protocol import Usage
 from results.limits import parse_limits
 from results.metrics import request_values
-from results.records import Case, PlannedCase, Request, RowWarning
+from results.records import Case, Load, PlannedCase, Request, RowWarning
 from results.saturation import over_saturated
 
 BUSY_SHARE = 0.7
@@ -55,9 +55,11 @@ def load_values(planned: PlannedCase, told: Sequence[Told], usages: Sequence[Usa
         limits = parse_limits(planned.limits)
         window_s = max(one.end_s for one in told) - min(one.request.scheduled_s for one in told)
         values["goodput_rps"] = sum(limits.met(one.request) for one in told) / window_s
-    if test := tested_arrivals(planned.case, told):
+    load = planned.case.load
+    if load and (test := tested_arrivals(load, told)):
         values |= test.values()
-        values |= over_saturated([one.request for one in told]).values()
+        saturation = over_saturated([one.request for one in told if one.turn == 1], load.rate)
+        values |= {name: float(value) for name, value in vars(saturation).items() if value is not None}
     return values
 
 
@@ -67,7 +69,7 @@ def load_warnings(planned: PlannedCase, told: Sequence[Told], values: dict[str, 
     done = [one for one in told if not one.request.error]
     found = [
         bottleneck(told, values),
-        _arrivals(tested_arrivals(case, told)),
+        _arrivals(tested_arrivals(case.load, told) if case.load else None),
         _errors([one.request for one in told]),
         _uneven(done),
         None if case.prompt_cache else _cache_hits([one.request for one in done]),
@@ -78,13 +80,13 @@ def load_warnings(planned: PlannedCase, told: Sequence[Told], values: dict[str, 
     return [warning for warning in found if warning]
 
 
-def tested_arrivals(case: Case, told: Sequence[Told]) -> ArrivalTest | None:
+def tested_arrivals(load: Load, told: Sequence[Told]) -> ArrivalTest | None:
     """The test of an open loop's arrivals, first turns only: when later ones are due depends on the server."""
-    if case.load is None or case.load.arrivals == "closed":
+    if load.arrivals == "closed":
         return None
     first = [one for one in told if one.turn == 1]
     sent = [one.request.sent_s if one.attempts else None for one in first]
-    return arrival_test(case.load, [one.request.scheduled_s for one in first], sent)
+    return arrival_test(load, [one.request.scheduled_s for one in first], sent)
 
 
 def bottleneck(told: Sequence[Told], values: dict[str, float]) -> RowWarning | None:
@@ -137,7 +139,9 @@ def _prompt_count(done: Sequence[Told]) -> RowWarning | None:
     wrong = [
         (one.prompt_tokens, one.request.prompt_tokens)
         for one in done
-        if one.turn == 1 and None not in (one.prompt_tokens, one.request.prompt_tokens) and one.prompt_tokens != one.request.prompt_tokens
+        if one.turn == 1
+        and None not in (one.prompt_tokens, one.request.prompt_tokens)
+        and one.prompt_tokens != one.request.prompt_tokens
     ]
     if not wrong:
         return None

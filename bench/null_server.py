@@ -2,22 +2,31 @@
 
     python -P -m bench.null_server
 
-It prints its port, answers every POST of `{"tokens": n, "each": false}` with n tokens in one write, or with one write for each
-event, rendered beforehand, and ends when standard input closes. It speaks to one well-behaved client on this machine, no others.
+It prints its port and ends when standard input closes. It answers every POST of `{"tokens": n, "gap_s": null}` with n tokens in
+one write, rendered beforehand, or with one write for each event and so many seconds between them. It speaks to one well-behaved
+client on this machine, no others.
 """
 
 import json
 import selectors
 import socket
 import sys
+import time
+from dataclasses import dataclass
 
 WORD = " token"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def body(tokens: int, *, each: bool) -> str:
-    """The request that is answered with so many tokens."""
-    return json.dumps({"tokens": tokens, "each": each})
+@dataclass(frozen=True)
+class Rendered:
+    writes: list[bytes]
+    gap_s: float
+
+
+def body(tokens: int, gap_s: float | None) -> str:
+    """The request that is answered with so many tokens; `None`: in one write."""
+    return json.dumps({"tokens": tokens, "gap_s": gap_s})
 
 
 def main() -> None:
@@ -29,7 +38,7 @@ def main() -> None:
 
 def serve(listener: socket.socket, until: int) -> None:
     """Answer until the file descriptor `until` can be read."""
-    answers: dict[bytes, list[bytes]] = {}
+    answers: dict[bytes, Rendered] = {}
     begun: dict[socket.socket, bytes] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
@@ -39,15 +48,15 @@ def serve(listener: socket.socket, until: int) -> None:
                 if key.fd == until:
                     return
                 if key.fileobj is listener:
-                    connection, _ = listener.accept()
-                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    selector.register(connection, selectors.EVENT_READ)
+                    accepted, _ = listener.accept()
+                    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    selector.register(accepted, selectors.EVENT_READ)
                 elif isinstance(connection := key.fileobj, socket.socket) and not _answer(connection, answers, begun):
                     selector.unregister(connection)
                     connection.close()
 
 
-def _answer(connection: socket.socket, answers: dict[bytes, list[bytes]], begun: dict[socket.socket, bytes]) -> bool:
+def _answer(connection: socket.socket, answers: dict[bytes, Rendered], begun: dict[socket.socket, bytes]) -> bool:
     """Answer what was read, if it is a whole request; whether the connection goes on."""
     try:
         data = connection.recv(65536)
@@ -57,8 +66,11 @@ def _answer(connection: socket.socket, answers: dict[bytes, list[bytes]], begun:
         if request not in answers and (asked := whole(request)) is not None:
             answers[request] = rendered(**json.loads(asked))
         if request in answers:
-            for write in answers[request]:
+            answer = answers[request]
+            for write in answer.writes:
                 connection.sendall(write)
+                if answer.gap_s:
+                    time.sleep(answer.gap_s)
         else:
             begun[connection] = request
     except OSError:
@@ -73,8 +85,8 @@ def whole(request: bytes) -> bytes | None:
     return content if end and lengths and len(content) >= lengths[0] else None
 
 
-def rendered(tokens: int, each: bool) -> list[bytes]:
-    """The writes of an answer: a completion, streamed as events in chunks, with usage."""
+def rendered(tokens: int, gap_s: float | None) -> Rendered:
+    """A completion, streamed as events in chunks, with usage."""
     choices = [{"choices": [{"index": 0, "text": WORD, "finish_reason": None}]} for _ in range(tokens)]
     last = {
         "choices": [{"index": 0, "text": "", "finish_reason": "length"}],
@@ -83,7 +95,7 @@ def rendered(tokens: int, each: bool) -> list[bytes]:
     events = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in [*choices, last]] + [b"data: [DONE]\n\n"]
     chunks = [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
     writes = [HEAD, *chunks[:-1], chunks[-1] + b"0\r\n\r\n"]
-    return writes if each else [b"".join(writes)]
+    return Rendered([b"".join(writes)], 0.0) if gap_s is None else Rendered(writes, gap_s)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ class ServerSpec(BaseModel):
     """A server as a suite describes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    url: str | None = Field(None, min_length=1, description="Base URL, such as http://127.0.0.1:8000/v1; the preset's unless given.")
+    url: str | None = Field(
+        None, min_length=1, description="Base URL, such as http://127.0.0.1:8000/v1; the preset's unless given."
+    )
     preset: str = Field("openai", description="What kind of server it is, for its quirks: see the page on servers.")
     api_key_env: str | None = Field(None, description="The environment variable that holds the key; never the key itself.")
     tokenizer: str | None = Field(None, description="A folder with the model's tokenizer, for prompts of exact length.")
@@ -63,7 +65,9 @@ def named(reference: str, specs: Mapping[str, ServerSpec]) -> str:
         return url_name(reference)
     if reference in specs or reference in presets():
         return reference
-    raise UsageError(f"There is no server {reference!r}{nearest(reference, [*specs, *presets()])} Name one of `servers`, a preset or a URL.")
+    raise UsageError(
+        f"There is no server {reference!r}{nearest(reference, [*specs, *presets()])} Name one of `servers`, a preset or a URL."
+    )
 
 
 def find_server(name: str, specs: Mapping[str, ServerSpec], given: Mapping[str, str]) -> Server:

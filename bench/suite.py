@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
 
 from bench.catalog import catalog
+from bench.gguf_header import FORMATS
 from bench.servers import ServerSpec, is_url, scrubbed, url_name
 from bench.serving import Serving
 from bench.workloads import prompt_sets
@@ -18,6 +19,7 @@ from results.scorers import SCORERS
 from results.validation import load_yaml, nearest, validate
 
 Dtype = Literal["fp32", "bf16", "fp16"]
+Quantization = Literal[FORMATS]
 Strict = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -30,7 +32,7 @@ class Point(BaseModel):
     server: str | None = Field(None, min_length=1, description="A name of `servers`, a preset's name, or a URL.")
     device: Literal["auto", "cpu", "cuda"] | None = None
     dtype: Dtype | None = Field(None, description="The type of computing.")
-    quantization: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] | None = Field(
+    quantization: Quantization | None = Field(
         None, description="The format of the weights in memory; as the file has it, or as `dtype`, unless given."
     )
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(None, description="CPU threads that compute.")
@@ -76,7 +78,9 @@ class Workload(BaseModel):
     prompts: str = Field("five-questions", description="A built-in set of prompts, or a path beside the suite.")
     prompt_tokens: Annotated[int, Field(ge=2)] | None = Field(None, description="Exact prompt length; own length if absent.")
     prompt_format: Literal["plain", "chat"] = Field("plain", description="Text as it is, or in the model's chat template.")
-    shared_prefix_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Length of a beginning that prompts share.")
+    shared_prefix_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Length of a beginning that prompts share."
+    )
     prefix_hit_rate: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(None, description="Share of the prompts with it.")
     turns: Annotated[int, Field(ge=1)] = Field(1, description="Requests of one conversation.")
     trace: str | None = Field(None, description="A trace to replay, a path beside the suite: when requests come, and how long.")

@@ -2,6 +2,7 @@
 
 import signal
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,14 +17,14 @@ from bench.engines.protocol import Server
 from bench.expansion import with_load
 from bench.launch import Outside, launch
 from bench.plan import Plan
-from bench.schedule import DECIDED, Batch, rounds
-from bench.serving import next_loads, reached
+from bench.schedule import DECIDED, Batch, pending, rounds
+from bench.serving import next_loads, processes_of, reached
 from bench.suite import Suite
 from bench.weights import Form, Progress, ResolvedModel
 from bench.worker import Job
 from bench.workloads import Prompts, load_prompts
 from results.errors import GemmeterError
-from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Report, Request, Run, RunEvent, Score
+from results.records import ContentPolicy, Failure, Load, Measurement, PlannedCase, Report, Request, Run, RunEvent, Score
 from results.scorers import score_request
 from results.summary import by_case
 from results.store import Store
@@ -161,20 +162,25 @@ class Sweep:
 
 
 def further_cases(suite: Suite, report: Report) -> tuple[PlannedCase, ...]:
-    """The loads that a serving sweep measures next, by what it measured so far; none for other suites, or at its end."""
-    if suite.serving is None:
+    """What a serving sweep measures next, by what it measured so far: new loads, or known ones in more processes; none for
+    other suites, or at its end."""
+    serving = suite.serving
+    if serving is None:
         return ()
     measured, failed = by_case(report)
-    templates: dict[str, list[PlannedCase]] = {}
+    configurations: dict[str, dict[Load, PlannedCase]] = defaultdict(dict)
     for planned in report.run.planned:
         if planned.case.load:
-            templates.setdefault(planned.case.config_id, []).append(planned)
+            configurations[planned.case.config_id][planned.case.load] = planned
     found = []
-    known = {planned.case.case_id for planned in report.run.planned}
-    for mine in templates.values():
-        done = [reached(one, measured[one.case.case_id], failed[one.case.case_id]) for one in mine]
-        further = [with_load(mine[0], load, suite) for load in next_loads(suite.serving, done)]
-        found += [one for one in further if one.case.case_id not in known]
+    for known in configurations.values():
+        first = next(iter(known.values()))
+        done = [reached(serving, one, measured[one.case.case_id], failed[one.case.case_id]) for one in known.values()]
+        for load in next_loads(serving, done):
+            planned = known.get(load) or with_load(first, load, suite)
+            processes = processes_of(serving, load, planned.processes, done)
+            if load not in known or processes > planned.processes:
+                found.append(planned.model_copy(update={"processes": processes}))
     return tuple(found)
 
 
@@ -210,11 +216,12 @@ def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener)
         store.add_event(RunEvent(run_id=run.run_id, at=datetime.now(UTC), kind="resumed"))
     try:
         sweep.go(plan.batches)
-        while further := further_cases(plan.suite, store.report(run.run_id)):
-            run = store.extend_run(run, further)
-            listener.more(sum(one.processes for one in further))
+        while further := further_cases(plan.suite, report := store.report(run.run_id)):
+            run = store.extend_run(report.run, further)
+            batches = pending(rounds(further, run.seed), report.measurements, report.failures)
+            listener.more(sum(len(batch.cases) for batch in batches))
             sweep = replace(sweep, run=run)
-            sweep.go(rounds(further, run.seed))
+            sweep.go(batches)
         ending, detail = "finished", ""
     except KeyboardInterrupt:
         ending, detail = "interrupted", ""

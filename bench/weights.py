@@ -88,7 +88,15 @@ def _resolve(reference: str, cache: Path) -> ResolvedModel:
     entry = catalog().get(reference)
     if entry is not None and entry.package is not None:
         package = entry.package
-        return ResolvedModel(entry.name, reference, f"sha256:{package.sha256}", package.source_precision, entry.base, None, package.source_precision)
+        return ResolvedModel(
+            entry.name,
+            reference,
+            f"sha256:{package.sha256}",
+            package.source_precision,
+            entry.base,
+            None,
+            package.source_precision,
+        )
     if entry is not None:
         return _on_hub(entry.hub_id, entry, entry.name)
     path = Path(os.path.expanduser(reference or "no name"))  # noqa: PTH111 - an unknown ~user stays as it is

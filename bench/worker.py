@@ -215,7 +215,9 @@ def _measure_load(
     from bench.trace import read_trace
 
     if not isinstance(session, Served):
-        raise UnsupportedError("the engine says that it can be put under load, but its session is no server's: report it to its author.")
+        raise UnsupportedError(
+            "the engine says that it can be put under load, but its session is no server's: report it to its author."
+        )
     trace = read_trace(job.trace, speed=job.trace_speed) if job.trace else None
     outcome = measure_load(
         session, planned, job.process, job.prompts[planned.case.workload], job.warmup, origin, tools, phase, seed=job.seed, trace=trace

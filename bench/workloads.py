@@ -81,7 +81,9 @@ def speed_prompt(
     if tokens is None:
         return Prompt(index, text, tuple(encode(text, form)), form)
     if not encode(text, form):
-        raise UsageError("prompt_tokens: nothing here can tokenize for this server: name a tokenizer folder, or leave prompt_tokens out.")
+        raise UsageError(
+            "prompt_tokens: nothing here can tokenize for this server: name a tokenizer folder, or leave prompt_tokens out."
+        )
     following = 1
     while len(encode(text, form)) < tokens:
         text += "\n" + prompts.prompts[(index + following) % len(prompts.prompts)]

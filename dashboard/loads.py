@@ -3,6 +3,7 @@
 Frames for tables hold text as people read it, frames for figures hold numbers in base units.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -14,8 +15,8 @@ from results.definitions import FIGURES, TOOLS, definitions_of
 from results.export_table import heading
 from results.figures import MAX_POINTS
 from results.format import number, plain, quantity
-from results.load_curve import LATENCIES, LoadCurve, LoadPoint, error_kind, in_flight_steps, knee
-from results.metrics import METRICS, request_values
+from results.load_curve import LATENCIES, LoadCurve, LoadPoint, error_kind, in_flight_steps, knee_of
+from results.metrics import METRICS, process_value, request_values
 from results.records import ERROR_KINDS, Measurement, Request
 from results.summary import estimate_text
 
@@ -33,7 +34,7 @@ def curve_names(curves: Iterable[LoadCurve]) -> dict[str, str]:
 def loads_frame(points: Sequence[LoadPoint]) -> pd.DataFrame:
     """One row per load, from the least to the most."""
     filled = [name for name in TABLE if any(name in point.row.estimates for point in points)]
-    marked = knee(points)
+    marked = knee_of(points)
     columns = ["Load", "Status", "Offered", "Achieved ↑", "In flight", "Requests", "Errors"]
     columns += [MEDIANS.get(name) or heading(METRICS[name]) for name in filled]
     columns += ["Arrivals", "n", "Warnings"]
@@ -64,7 +65,7 @@ def errors_text(point: LoadPoint) -> str:
 
 def arrivals_text(measurements: Sequence[Measurement]) -> str:
     """Whether the achieved arrivals passed their test against the schedule; a closed loop has no such test."""
-    verdicts = [measurement.values["arrivals_ok"] for measurement in measurements if "arrivals_ok" in measurement.values]
+    verdicts = [ok for one in measurements if (ok := process_value("arrivals_ok", one)) is not None]
     failed = sum(not verdict for verdict in verdicts)
     if not verdicts:
         return "–"
@@ -85,7 +86,7 @@ def curve_frame(points: Sequence[LoadPoint], throughput: str, latency: str) -> p
         throughput: of `results.load_curve.THROUGHPUTS`.
         latency: of `results.load_curve.LATENCIES`.
     """
-    marked = knee(points)
+    marked = knee_of(points)
     rows = [
         (point.label, quantile, x, one.value, *_interval(point, metric), point.over_saturated, point is marked)
         for quantile, metric in LATENCIES[latency].items()
@@ -94,6 +95,16 @@ def curve_frame(points: Sequence[LoadPoint], throughput: str, latency: str) -> p
     ]
     columns = ["load", "quantile", "x", "value", "low", "high", "over_saturated", "knee"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:6], float))
+
+
+def curve_table(points: Sequence[LoadPoint], throughput: str, latency: str) -> pd.DataFrame:
+    """The table beside the curve: a row per load."""
+    quantiles = LATENCIES[latency]
+    rows = [
+        (point.label, *(estimate_text(point.row.estimates.get(name), name) for name in (throughput, *quantiles.values())))
+        for point in points
+    ]
+    return pd.DataFrame(rows, columns=["Load", METRICS[throughput].label, *quantiles])
 
 
 def too_few(points: Sequence[LoadPoint], latency: str) -> list[str]:
@@ -116,6 +127,15 @@ def goodput_frame(points: Sequence[LoadPoint]) -> pd.DataFrame:
     ]
     columns = ["load", "limits", "x", "value", "low", "high", "over_saturated"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:6], float)).sort_values("x", ignore_index=True)
+
+
+def goodput_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table beside `goodput_frame`'s figure."""
+    rows = [
+        (load, plain(limits), quantity(offered, "1/s"), quantity(good, "1/s"), f"{good / offered:.0%}")
+        for load, limits, offered, good in zip(frame["load"], frame["limits"], frame["x"], frame["value"], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["Load", "Limits", "Offered", "Goodput", "Of what was offered"])
 
 
 def in_flight_frame(measurement: Measurement, timeout_s: float) -> pd.DataFrame:
@@ -157,9 +177,9 @@ def requests_frame(requests: Sequence[Request]) -> pd.DataFrame:
 
 
 def request_names(requests: Sequence[Request], limit: int) -> dict[str, str]:
-    """Words for a choice among requests by their id, the longest waits first, then those without an answer."""
+    """Words for a choice among at most `limit` requests by their id: those without an answer, then the longest waits."""
     waits = {one.request_id: next(iter(request_values("ttft_scheduled_s", one)), None) for one in requests}
-    ordered = sorted(requests, key=lambda one: -(waits[one.request_id] or 0.0))[:limit]
+    ordered = sorted(requests, key=lambda one: -(waits[one.request_id] or math.inf))[:limit]
     return {
         one.request_id: f"request {one.index} · TTFT from schedule {quantity(waits[one.request_id], 's')} · {state_of(one)}"
         for one in ordered

@@ -12,10 +12,11 @@ from results.formulas import (
     choices,
     chunks,
     content,
+    content_count,
     content_tokens,
     count,
     inverse,
-    later_tokens,
+    less_one,
     mean_gap,
     never,
     per_later_token,
@@ -34,7 +35,7 @@ FIGURES = {
     "itl_s": ("ITL", "s"),
     "e2e_s": ("End to end", "s"),
     "output_tokens": ("Tokens", ""),
-    "decode_tps": ("Decode", "tok/s"),
+    "decode_tps": ("Tokens/s", "tok/s"),
 }
 """The figures that tools are compared by: label and unit. `itl_s` is the mean over one request."""
 
@@ -119,8 +120,9 @@ def _sglang_ttft(request: Request) -> float:
 
 
 _aiperf_itl = per_later_token(tokens)
-_genai_itl = per_later_token(content)
-_llama_tokenizer = "It counts with a Llama tokenizer, whatever the model is."
+_genai_itl = per_later_token(content, content_count)
+_later_tokens = less_one(count)
+_llama_tokenizer = "That takes a Llama tokenizer."
 _IN_STREAM = frozenset({"server_error", "empty"})
 
 TOOLS = (
@@ -137,9 +139,8 @@ TOOLS = (
     ),
     Tool(
         "vLLM bench serve", "main at 02cfb53 and 009e6d4",
-        "Any chunk with a choice is a token, so an empty role chunk gives the TTFT, the wait for the real first token falls to "
-        "the TPOT, and the finish chunk ends the request. A wait before sending is not in it. An error inside the stream counts "
-        "as success.",
+        "Any chunk with a choice is a token: an empty role chunk gives the TTFT, the wait for the real first token falls to "
+        "the TPOT, and the finish chunk ends the request; an error inside the stream counts as success.",
         (
             Definition("ttft_s", "TTFT", "first chunk with a choice - start", until_first(choices)),
             Definition("tpot_s", "TPOT", "(E2EL - TTFT) / (tokens - 1)", per_later_token(choices)),
@@ -151,13 +152,12 @@ TOOLS = (
     ),
     Tool(
         "SGLang bench_serving", "main at 00f9ec4",
-        "Empty chunks are no tokens, thoughts are; the request ends with the last line, so what follows the last token is in the "
-        "TPOT. It opens a connection for each request, inside the time. Without usage from the server it takes the number of "
-        "tokens that it asked for. An error inside the stream counts as success.",
+        "Thoughts are tokens, empty chunks are not, but the last line ends the request, so what follows the last token is "
+        "in the TPOT; the time contains opening a connection; an error inside the stream counts as success.",
         (
             Definition("ttft_s", "TTFT", "first content or thought - start, else 0", _sglang_ttft),
             Definition("tpot_s", "TPOT", "(E2E - TTFT) / (tokens - 1)",
-                       lambda request: (until_last(chunks)(request) - _sglang_ttft(request)) / later_tokens(request)),
+                       lambda request: (until_last(chunks)(request) - _sglang_ttft(request)) / _later_tokens(request)),
             Definition("itl_s", "ITL", "mean gap between chunks with a token", mean_gap(tokens)),
             Definition("e2e_s", "E2E latency", "last line - start", until_last(chunks)),
             Definition("output_tokens", "output tokens", "the server's usage, else what was asked for", count),
@@ -166,8 +166,8 @@ TOOLS = (
     ),
     Tool(
         "GuideLLM", "0.7.3+12 at ee7a774",
-        "Its TPOT contains the TTFT: it is the whole time per token, and what others call TPOT is its ITL. Thoughts are tokens. "
-        "It takes times from the wall clock, which can be set back.",
+        "Its TPOT contains the TTFT, being all of the time per token, and its ITL is what others call TPOT; thoughts are "
+        "tokens; it takes times from the wall clock.",
         (
             Definition("ttft_s", "TTFT", "first content or thought - start", until_first(tokens)),
             Definition("tpot_s", "TPOT", "(last token - start) / tokens", ratio(until_last(tokens), count)),
@@ -179,8 +179,7 @@ TOOLS = (
     ),
     Tool(
         "AIPerf", "main at 58dd5de and 095370b",
-        "Its ITL is the others' TPOT, with the gaps between chunks called inter chunk latency; thoughts are tokens; it subtracts "
-        "one token for the first chunk, however many that held. It tokenizes the text itself.",
+        "Its ITL is what others call TPOT; thoughts are tokens, and it tokenizes the text itself.",
         (
             Definition("ttft_s", "TTFT", "first content or thought - start", until_first(tokens)),
             Definition("itl_s", "ITL", "(request latency - TTFT) / (tokens - 1)", _aiperf_itl),
@@ -191,33 +190,33 @@ TOOLS = (
     ),
     Tool(
         "genai-perf", "0.0.16dev at 263c5f6",
-        "The same as AIPerf, which came after it, but thoughts are no tokens: the TTFT waits for visible content.",
+        "As AIPerf, which came after it, but thoughts are no tokens: the TTFT waits for visible content.",
         (
             Definition("ttft_s", "TTFT", "first content - start", until_first(content)),
             Definition("itl_s", "ITL", "(request latency - TTFT) / (tokens - 1)", _genai_itl),
             Definition("e2e_s", "request latency", "last content - start", until_last(content)),
-            Definition("output_tokens", "output sequence length", "the text tokenized", count),
+            Definition("output_tokens", "output sequence length", "the text tokenized", content_count),
             Definition("decode_tps", "output token throughput per user", "1 / ITL", inverse(_genai_itl)),
         ),
     ),
     Tool(
         "inference-perf", "0.6.1+29 at 7de5ef2",
-        "The tokens of one chunk count as gaps of 0 in its ITL; the request ends with the stream and after its own tokenizing, "
-        "which we cannot see; a request of one token has no TTFT. Its normalized TPOT is the whole time per token.",
+        "The tokens of one chunk are gaps of 0 in its ITL, and the request ends with the stream and its own tokenizing, of "
+        "which the latter is unknown here.",
         (
             Definition("ttft_s", "TTFT", "first content - start", until_first(content_tokens)),
             Definition("tpot_s", "TPOT", "(last content - first content) / (tokens - 1)",
-                       per_later_token(content_tokens)),
+                       per_later_token(content_tokens, content_count)),
             Definition("itl_s", "ITL", "mean gap between tokens", mean_gap(content_tokens)),
             Definition("e2e_s", "request latency", "end of the stream - start", until_last(chunks)),
-            Definition("output_tokens", "output tokens", "the text tokenized", count),
+            Definition("output_tokens", "output tokens", "the text tokenized", content_count),
         ),
         absent="It reports the throughput of a whole run only.",
     ),
     Tool(
         "llmperf", "main at f1d6bed",
-        "Its ITL contains the TTFT: the whole time until the last content per token, counted with a Llama tokenizer. It opens a "
-        "connection for each request, inside the time.",
+        "Its ITL contains the TTFT, being all of the time per token, and is counted with a Llama tokenizer, whatever the "
+        "model is.",
         (
             Definition("ttft_s", "TTFT", "first content - start", until_first(content)),
             Definition("itl_s", "inter token latency", "(last content - start) / tokens", never(_llama_tokenizer)),
@@ -227,15 +226,15 @@ TOOLS = (
         ),
     ),
     Tool(
-        "llama.cpp server", "main at 001d906",
-        "Its own clock, without network and waiting: the prompt's time up to the first token, and the gaps after it. Builds "
-        "before b10423 divide by all tokens, one more than there are gaps.",
+        "llama.cpp server", "main at 001d906, xllamacpp 2026.10.11549",
+        "Its own clock, without network and waiting: the prompt's time up to the first token, then the gaps after it; "
+        "builds before August 2026 divide the latter by all tokens, one more than there are gaps.",
         (
             Definition("ttft_s", "prompt_ms", "start of the prompt until its first token", server_says("server_prefill_s")),
-            Definition("tpot_s", "predicted_per_token_ms", "predicted_ms / (tokens - 1)", ratio(server_says("server_decode_s"), later_tokens)),
+            Definition("tpot_s", "predicted_per_token_ms", "predicted_ms / (tokens - 1)", ratio(server_says("server_decode_s"), _later_tokens)),
             Definition("e2e_s", "total time", "prompt_ms + predicted_ms", server_says("server_prefill_s", "server_decode_s")),
             Definition("output_tokens", "predicted_n", "its own count", count),
-            Definition("decode_tps", "predicted_per_second", "(tokens - 1) / predicted_ms", ratio(later_tokens, server_says("server_decode_s"))),
+            Definition("decode_tps", "predicted_per_second", "(tokens - 1) / predicted_ms", ratio(_later_tokens, server_says("server_decode_s"))),
         ),
     ),
     Tool(
@@ -245,8 +244,8 @@ TOOLS = (
     ),
     Tool(
         "Ollama", "0.33.0-rc2 at fb30760",
-        "Its own clock. The rate divides all tokens by the time of the gaps between them, one less than tokens, so it is high by "
-        "a factor of n / (n - 1); its total contains the loading of the model.",
+        "Its own clock: the rate divides all tokens by the time of the gaps between them, one less than tokens, and the "
+        "total contains loading the model.",
         (
             Definition("e2e_s", "total_duration", "its handler's start until its last object", server_says("server_total_s")),
             Definition("output_tokens", "eval_count", "its own count", count),
@@ -255,7 +254,7 @@ TOOLS = (
     ),
     Tool(
         "TGI", "3.3.7+1 at db931fc",
-        "Its own clock. Its time per token is the whole time in the batch, the prompt's included, per token.",
+        "Its own clock: the time per token contains the prompt, being the whole time in the batch per token.",
         (
             Definition("tpot_s", "time per token", "(prefill + decode) / tokens",
                        ratio(server_says("server_prefill_s", "server_decode_s"), count)),
@@ -265,7 +264,7 @@ TOOLS = (
     ),
     Tool(
         "OpenTelemetry client", "1.41.1",
-        "It counts chunks, not tokens: the first chunk may be empty, and the gaps are those between chunks.",
+        "It counts chunks, not tokens: the first may be empty, and the gaps are those between chunks.",
         (
             Definition("ttft_s", "gen_ai.client.operation.time_to_first_chunk", "first chunk - start", until_first(chunks)),
             Definition("itl_s", "gen_ai.client.operation.time_per_output_chunk", "mean gap between chunks", mean_gap(chunks)),
@@ -280,7 +279,7 @@ TOOLS = (
             Definition("ttft_s", "gen_ai.server.time_to_first_token", "server total - server decode",
                        lambda request: server_says("server_total_s")(request) - server_says("server_decode_s")(request)),
             Definition("tpot_s", "gen_ai.server.time_per_output_token", "server decode / (tokens - 1)",
-                       ratio(server_says("server_decode_s"), later_tokens)),
+                       ratio(server_says("server_decode_s"), _later_tokens)),
             Definition("e2e_s", "gen_ai.server.request.duration", "server total", server_says("server_total_s")),
         ),
     ),

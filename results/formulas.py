@@ -72,11 +72,21 @@ def count(request: Request) -> float:
     return request.output_tokens
 
 
-def later_tokens(request: Request) -> float:
+def content_count(request: Request) -> float:
+    """Tokens without those of thoughts."""
+    first = content(request)[0]
+    return max(0.0, count(request) - sum(carried for time, carried in _events(request) if time < first))
+
+
+def less_one(counted: Formula) -> Formula:
     """Tokens after the first."""
-    if count(request) < 2:
-        raise UnknownError("It takes two tokens.")
-    return count(request) - 1
+
+    def later(request: Request) -> float:
+        if counted(request) < 2:
+            raise UnknownError("It takes two tokens.")
+        return counted(request) - 1
+
+    return later
 
 
 def until_first(times: Times) -> Formula:
@@ -99,9 +109,9 @@ def mean_gap(times: Times) -> Formula:
     return mean
 
 
-def per_later_token(times: Times) -> Formula:
+def per_later_token(times: Times, counted: Formula = count) -> Formula:
     """(last - first) / (tokens - 1)."""
-    return lambda request: (times(request)[-1] - times(request)[0]) / later_tokens(request)
+    return ratio(lambda request: times(request)[-1] - times(request)[0], less_one(counted))
 
 
 def ratio(above: Formula, below: Formula) -> Formula:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from results.records import ERROR_KINDS, Load, Measurement, PlannedCase, Report, Request
+from results.saturation import knee
 from results.summary import CaseRow, by_case, summarize
 
 THROUGHPUTS = ("output_tps", "output_tps_steady", "request_rate")
@@ -119,23 +120,16 @@ def load_labels(loads: Sequence[Load]) -> list[str]:
     return [load.label if times[load.label] == 1 else " ".join((load.label, *_details(load))) for load in loads]
 
 
-def knee(points: Iterable[LoadPoint]) -> LoadPoint | None:
-    """Where more load begins to cost more latency than it brings throughput: the highest request rate / end-to-end time from
-    schedule (the "power" of Kleinrock, Power and deterministic rules of thumb, ICC 1979) of the loads that did not
-    over-saturate.
-
-    `None` with fewer than three such loads, and where the power still grew at the highest load of all.
-    """
-    measured = [point for point in points if point.measurements]
-    powers = {
-        position: rate / time
-        for position, point in enumerate(measured)
-        if not point.over_saturated and (rate := point.value("request_rate")) and (time := point.value("e2e_scheduled_s"))
+def knee_of(points: Iterable[LoadPoint]) -> LoadPoint | None:
+    """The load at which the curve of request rate and median end-to-end time from schedule bends, as `results.saturation.knee`
+    says; `None` where that is not seen, or would be at a load whose waits only grew."""
+    bends = {
+        (rate, time): point
+        for point in points
+        if (rate := point.value("request_rate")) and (time := point.value("e2e_scheduled_s"))
     }
-    if len(powers) < 3:
-        return None
-    best = max(powers, key=lambda position: powers[position])
-    return None if best == len(measured) - 1 else measured[best]
+    bend = knee(list(bends))
+    return None if bend is None or bends[bend].over_saturated else bends[bend]
 
 
 def in_flight_steps(requests: Iterable[Request], timeout_s: float) -> list[tuple[float, int]]:
@@ -192,9 +186,8 @@ def _pressure(point: LoadPoint) -> tuple[bool, float]:
 
 
 def _details(load: Load) -> list[str]:
-    facts = (
-        ("burstiness", load.burstiness),
-        ("ramp", f"{load.ramp_s:g} s" if load.ramp_s else None),
-        ("trace", load.trace[:8] if load.trace else None),
-    )
-    return [f"{name} {value}" for name, value in facts if value is not None]
+    return [
+        *([f"burstiness {load.burstiness:g}"] if load.burstiness is not None else ()),
+        *([f"ramp {load.ramp_s:g} s"] if load.ramp_s else ()),
+        *([load.trace[:8]] if load.trace else ()),
+    ]

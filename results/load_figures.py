@@ -33,7 +33,9 @@ OVER_SATURATED = "x"
 """The symbol of loads that arrived faster than they were served, whatever the symbol of their line."""
 
 Place = tuple[float, float]
-"""x, and the height: the logarithm of y."""
+"""x, and the height: y, or its logarithm on a logarithmic axis."""
+
+LOG_FROM = 8
 
 LABEL_GAP, LABEL_WIDTH = 0.06, 0.2
 """Room for a label, as shares of the axes."""
@@ -45,8 +47,8 @@ _ERROR_SYMBOLS = ("x", "cross", "triangle-down", "star", "hash", "diamond-tall")
 
 
 def throughput_latency(points: "DataFrame", throughput: str, latency: str) -> "Figure":
-    """A line for each quantile of a latency (on a logarithmic axis) through the loads in their order. Latencies must be
-    positive.
+    """A line for each quantile of a latency through the loads in their order, on a logarithmic axis where the latencies span
+    more than `LOG_FROM` times.
 
     Args:
         points: columns `load`, `quantile`, `x`, `value`, its interval `low` and `high` (unknown where there is none),
@@ -78,20 +80,23 @@ def throughput_latency(points: "DataFrame", throughput: str, latency: str) -> "F
                 **interval,
             )
         )
-    shown = points.assign(height=(points["value"] / factor).map(math.log10))
     ends = pd.concat([points["value"], points["low"], points["high"]]).dropna() / factor
-    low, high = math.log10(ends.min()), math.log10(ends.max())
-    gap = LABEL_GAP * max(high - low, 0.5)
+    log = ends.max() > LOG_FROM * ends.min() > 0
+    shown = points.assign(height=(points["value"] / factor).map(math.log10 if log else float))
+    low, high = (math.log10(ends.min()), math.log10(ends.max())) if log else (0.0, float(ends.max()))
+    gap = LABEL_GAP * (high - low)
     taken = _label_lines(figure, shown, gap)
-    places = [*taken, *_label_loads(figure, shown, gap, taken)]
-    low, high = min(low, *(height for _, height in places)) - gap, max(high, *(height for _, height in places)) + gap
+    heights = [height for _, height in (*taken, *_label_loads(figure, shown, gap, taken))]
+    low, high = min(low + gap, *heights) - gap, max(high, *heights) + gap
     _mark_knee(figure, points)
     _explain_symbol(figure, points["over_saturated"])
     room = [0, 1.2 * float(points["x"].max())]  # at the right for the last labels
     figure.update_xaxes(title=_axis(METRICS[throughput].label, METRICS[throughput].unit), range=room)
-    ticks = _log_ticks(low, high)
-    axis = {"type": "log", "range": [low, high], "tickvals": ticks, "ticktext": [number(one) for one in ticks]}
-    return figure.update_yaxes(title=_axis(label, unit), **axis)
+    figure.update_yaxes(title=_axis(label, unit), range=[low, high])
+    if log:
+        ticks = _log_ticks(low, high)
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[number(one) for one in ticks])
+    return figure
 
 
 def goodput(points: "DataFrame") -> "Figure":

@@ -50,10 +50,15 @@ def _e2e_scheduled(request: Request) -> tuple[float, ...]:
 
 
 def _tpot(request: Request) -> tuple[float, ...]:
-    """(last content - first content) / (output tokens - tokens in the first content event)."""
+    """(last content - first content) / (output tokens - those up to the first content event, thoughts included)."""
     if request.first_content_s is None or request.last_content_s is None or request.output_tokens is None:
         return ()
-    after_first = request.output_tokens - next((k for k in request.event_tokens if k > 0), 0)
+    upto_first = 0
+    for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True):
+        upto_first += tokens
+        if tokens > 0 and time >= request.first_content_s:
+            break
+    after_first = request.output_tokens - upto_first
     if after_first <= 0:
         return ()
     return ((request.last_content_s - request.first_content_s) / after_first,)
@@ -146,7 +151,7 @@ _ALL = (
     ),
     Metric(
         "tpot_s", "s", "lower", "request", "TPOT",
-        "Time per output token: (last content - first content) / (output tokens - tokens in the first content event). "
+        "Time per output token: (last content - first content) / (output tokens - tokens up to and in the first content event). "
         "Never contains the TTFT.", margin=0.05, derive=_tpot,
         aliases={"opentelemetry": "gen_ai.server.time_per_output_token", "vllm": "vllm:request_time_per_output_token_seconds",
                  "tgi": "tgi_request_mean_time_per_token_duration"},
@@ -192,7 +197,7 @@ _ALL = (
     Metric("server_decode_s", "s", "lower", "request", "Decoding by the server",
            "Time for the output by the server's own account.", aliases={"llama.cpp": "predicted_ms", "ollama": "eval_duration"}),
     Metric("server_decode_tps", "tok/s", "higher", "request", "Decode by the server",
-           "Gaps between output tokens / the server's own decoding time; llama.cpp's figure divides tokens, one more than gaps."),
+           "Gaps between output tokens / the server's own decoding time, whether or not the server's own figure divides tokens by it."),
     Metric("server_total_s", "s", "lower", "request", "Total by the server", "The whole request by the server's own account.",
            aliases={"ollama": "total_duration"}),
     Metric("server_load_s", "s", "lower", "request", "Load by the server", "Time the request waited for the model to load."),

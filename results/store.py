@@ -58,13 +58,18 @@ class Store:
                 schema.runs.insert(),
                 run.model_dump(exclude={"planned", "environment"}) | {"environment_id": run.environment.environment_id},
             )
-            _add_planned(connection, run.run_id, 0, run.planned)
+            _add_planned(connection, run.run_id, run.planned)
 
     def extend_run(self, run: Run, further: Sequence[PlannedCase]) -> Run:
-        """The run with more planned cases, which are stored: of a sweep that decides by what it measured."""
+        """The run with these planned cases too, or in place of those of the same id: of a sweep that decides by what it
+        measured."""
+        changed = {one.case.case_id: one for one in further}
+        planned = [changed.pop(one.case.case_id, one) for one in run.planned]
+        planned += changed.values()
         with self._transaction() as connection:
-            _add_planned(connection, run.run_id, len(run.planned), further)
-        return run.model_copy(update={"planned": (*run.planned, *further)})
+            connection.execute(schema.planned_cases.delete().where(schema.planned_cases.c.run_id == run.run_id))
+            _add_planned(connection, run.run_id, planned)
+        return run.model_copy(update={"planned": tuple(planned)})
 
     def add_event(self, event: RunEvent) -> None:
         with self._transaction() as connection:
@@ -284,7 +289,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str,
         connection.execute(table.insert(), list(rows))
 
 
-def _add_planned(connection: sa.Connection, run_id: str, first: int, planned: Sequence[PlannedCase]) -> None:
+def _add_planned(connection: sa.Connection, run_id: str, planned: Sequence[PlannedCase]) -> None:
     cases = [
         {
             "case_id": one.case.case_id,
@@ -300,7 +305,7 @@ def _add_planned(connection: sa.Connection, run_id: str, first: int, planned: Se
             "case_id": one.case.case_id,
             "plan": one.model_dump(mode="json", exclude={"case"}),
         }
-        for position, one in enumerate(planned, first)
+        for position, one in enumerate(planned)
     ]
     _insert_missing(connection, schema.cases, cases)
     _insert(connection, schema.planned_cases, plans)

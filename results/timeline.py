@@ -15,6 +15,10 @@ NOT_SENT = frozenset({"connect", "unsent"})
 """Kinds of errors of requests that never left."""
 
 
+def was_not_sent(request: Request) -> bool:
+    return (request.error or "").partition(":")[0] in NOT_SENT
+
+
 @dataclass(frozen=True)
 class Moment:
     """Something that happened in a request."""
@@ -27,16 +31,13 @@ class Moment:
     tokens: int | None = None
     """Of an event: how many it carried."""
     rank: int | None = None
-    """1 for the longest gap between events, 2 for the next …"""
+    """1 for the longest gap after the first token, 2 for the next …"""
 
 
 def timeline(request: Request) -> tuple[Moment, ...]:
-    """Everything that is known to have happened, from the schedule to the last event.
-
-    The gap of the first event counts from when the request was sent, and is never ranked.
-    """
+    """Everything that is known to have happened, from the schedule to the last event, whose first gap is from `sent` on."""
     found = [Moment(request.scheduled_s - request.sent_s, "scheduled")]
-    if (request.error or "").partition(":")[0] not in NOT_SENT:
+    if not was_not_sent(request):
         if "connect_s" in request.values:
             found.append(Moment(-request.values["connect_s"], "connecting: no open connection was left"))
         found.append(Moment(0.0, "sent"))
@@ -44,36 +45,37 @@ def timeline(request: Request) -> tuple[Moment, ...]:
 
 
 def _events(request: Request) -> list[Moment]:
-    times, tokens = request.event_times_s, request.event_tokens
+    times, tokens, first_content = request.event_times_s, request.event_tokens, request.first_content_s
     full = [number for number, count in enumerate(tokens) if count > 0]
-    visible = [number for number in full if request.first_content_s is not None and times[number] >= request.first_content_s]
-    thought = [number for number in full if number not in set(visible)]
-    marks: dict[int, list[str]] = {}
-    for name, numbers in (("thought", thought), ("content", visible)):
-        for number in numbers:
-            ends = [end for end, place in (("first", numbers[0]), ("last", numbers[-1])) if place == number]
-            marks[number] = [f"{' and '.join(ends)} {name}".strip()]
-    return [
-        Moment(
-            at_s=time - request.sent_s,
-            what=", ".join(
-                [*(["first event"] if number == 0 else []), *marks.get(number, ["no token"])]
-                + (["end"] if number == len(times) - 1 else [])
-            ),
-            gap_s=time - (times[number - 1] if number else request.sent_s),
-            tokens=tokens[number],
-        )
-        for number, time in enumerate(times)
-    ]
+    content = [number for number in full if first_content is not None and times[number] >= first_content]
+    thoughts = full[: len(full) - len(content)]
+    names = {
+        number: _name(number, numbers, kind)
+        for numbers, kind in ((thoughts, "thought"), (content, "content"))
+        for number in numbers
+    }
+    found = []
+    for number, (time, count) in enumerate(zip(times, tokens, strict=True)):
+        before = times[number - 1] if number else request.sent_s
+        parts = ["first event" if number == 0 else "", names.get(number, "no token"), "end" if number == len(times) - 1 else ""]
+        found.append(Moment(time - request.sent_s, ", ".join(filter(None, parts)), time - before, count))
+    return found
+
+
+def _name(number: int, numbers: list[int], kind: str) -> str:
+    ends = [end for end, place in (("first", numbers[0]), ("last", numbers[-1])) if place == number]
+    return f"{' and '.join(ends)} {kind}".strip()
 
 
 def _ranked(events: list[Moment]) -> list[Moment]:
-    gaps = {number: event.gap_s for number, event in enumerate(events) if number and event.gap_s is not None}
+    first_token = next((number for number, event in enumerate(events) if event.tokens), len(events))
+    gaps = {number: event.gap_s for number, event in enumerate(events) if number > first_token and event.gap_s is not None}
     if len(gaps) < 2:
         return events
     least = SLOW * statistics.median(gaps.values())
     longest = [number for number in sorted(gaps, key=lambda number: -gaps[number]) if gaps[number] > least][:SLOWEST]
-    return [replace(event, rank=longest.index(number) + 1) if number in longest else event for number, event in enumerate(events)]
+    ranks = {number: rank for rank, number in enumerate(longest, 1)}
+    return [replace(event, rank=ranks.get(number)) for number, event in enumerate(events)]
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def _unknown(_: Request) -> None:
 
 _ACCOUNTS: tuple[tuple[str, str, Callable[[Request], float | None], str], ...] = (
     ("Loading", "server_load_s", _unknown, "part of our TTFT"),
-    ("TTFT / prefill", "server_prefill_s", _value("ttft_s"), "network, waiting, sampling, the server's work before and after"),
-    ("Decoding", "server_decode_s", _decode_s, "events that arrived bunched or late"),
-    ("Decode rate", "server_decode_tps", _value("decode_tps"), "the same"),
-    ("Total", "server_total_s", _value("e2e_s"), "network, and what came after the last token"),
+    ("TTFT / prefill", "server_prefill_s", _value("ttft_s"), "network, waiting, first sampling"),
+    ("Decoding", "server_decode_s", _decode_s, "uneven delivery"),
+    ("Decode rate", "server_decode_tps", _value("decode_tps"), "uneven delivery"),
+    ("Total", "server_total_s", _value("e2e_s"), "network, the end of the answer"),
 )

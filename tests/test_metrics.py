@@ -76,3 +76,8 @@ def test_every_caveat_is_a_sentence_and_unknown_ones_show_their_facts() -> None:
     )
     assert "from_the_future" in sentence(RowWarning(kind="from_the_future", facts={"x": 1}))
     assert not any(words[0].isupper() for words in CAVEATS.values())
+
+
+def test_thoughts_are_no_part_of_the_time_per_visible_token() -> None:
+    request = make_request("q", event_times_s=(1.0, 2.0, 3.0, 4.0), event_tokens=(1, 1, 1, 1), first_content_s=3.0, last_content_s=4.0, output_tokens=4)  # fmt: skip
+    assert request_values("tpot_s", request) == (1.0,)

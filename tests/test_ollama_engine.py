@@ -49,7 +49,7 @@ def test_standin_generates_whole_and_streamed(ollama: OllamaStandin) -> None:
     client = client_of(ollama)
     whole = client.generate(MODEL, "Why is it blue?", options={"num_predict": 6})
     assert (whole.response, whole.eval_count, whole.done_reason) == (said(6), 6, "length")
-    assert whole.prompt_eval_count == len("user: Why is it blue?".split()) + 1
+    assert whole.prompt_eval_count == 1 + 5
     assert whole.context and whole.total_duration >= whole.eval_duration + whole.prompt_eval_duration
     parts = list(client.generate(MODEL, "Why is it blue?", stream=True, raw=True, options={"num_predict": 12}))
     assert [part.response for part in parts] == [*islice(cycle(WORDS), 12), ""]
@@ -127,7 +127,7 @@ def test_plain_prompts_are_raw_and_counted_with_their_beginning(ollama: OllamaSt
     session = load(ollama)
     generation = session.generate(Prompt(0, "Why is it blue?", ()), 4, "length", time.perf_counter)
     assert generation.prompt_tokens == 5
-    assert generation.token_source == "engine"
+    assert generation.token_source == "usage"
     assert {"server_total_s", "server_load_s", "server_prefill_s", "server_decode_s"} <= generation.values.keys()
     (body,) = [body for body in ollama.bodies("/api/generate") if "prompt" in body]
     assert body["raw"] is True and body["think"] is False and body["truncate"] is False
@@ -158,7 +158,11 @@ def test_history_comes_in_turn() -> None:
     wire = OllamaWire("http://127.0.0.1:1", MODEL, {"num_ctx": 512})
     history = ("Hello", "Hi")
     chat = json.loads(wire.body(Prompt(0, "And?", (), "chat"), 5, "eos", history))
-    assert [(one["role"], one["content"]) for one in chat["messages"]] == [("user", "Hello"), ("assistant", "Hi"), ("user", "And?")]
+    assert [(one["role"], one["content"]) for one in chat["messages"]] == [
+        ("user", "Hello"),
+        ("assistant", "Hi"),
+        ("user", "And?"),
+    ]
     assert "stop" not in chat["options"]
     assert json.loads(wire.body(Prompt(0, "And?", ()), 5, "eos", history))["prompt"] == "HelloHi\nAnd?"
     assert wire.endpoint("plain").url.endswith(":1/api/generate") and wire.endpoint("chat").url.endswith(":1/api/chat")
@@ -202,7 +206,9 @@ def test_facts_of_the_model(ollama: OllamaStandin) -> None:
     assert len(str(facts["server_model_digest"])) == 64
 
 
-@pytest.mark.parametrize(("model", "name"), [("gemma3", "gemma3:latest"), ("gemma3:1b", "gemma3:1b"), ("a.b:5/me/x", "a.b:5/me/x:latest")])
+@pytest.mark.parametrize(
+    ("model", "name"), [("gemma3", "gemma3:latest"), ("gemma3:1b", "gemma3:1b"), ("a.b:5/me/x", "a.b:5/me/x:latest")]
+)
 def test_names_without_a_tag_mean_the_latest(model: str, name: str) -> None:
     assert full_name(model) == name
 
@@ -255,7 +261,7 @@ def test_an_unload_that_never_comes_is_given_up(ollama: OllamaStandin) -> None:
     ollama.loaded = _Stubborn(stubborn)
     with pytest.raises(ServerError, match="keeps 'gemma3:270m' in memory"):
         unload(calls, MODEL, load_again)
-    assert sum(waits) == pytest.approx(30)
+    assert 30 <= sum(waits) < 31
     assert running(calls, MODEL) is not None
 
 

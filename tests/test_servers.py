@@ -30,9 +30,7 @@ def test_a_server_is_found_by_its_name_its_preset_or_its_url() -> None:
         ("kept", {"kept": ServerSpec(url=hashed(URL))}, {"kept": "http://elsewhere/v1"}, "not the URL that the run began with"),
     ],
 )
-def test_what_leads_to_no_server_is_refused(
-    name: str, specs: dict[str, ServerSpec], given: dict[str, str], words: str
-) -> None:
+def test_what_leads_to_no_server_is_refused(name: str, specs: dict[str, ServerSpec], given: dict[str, str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         find_server(name, specs, given)
 

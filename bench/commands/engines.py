@@ -19,7 +19,9 @@ def engines(as_json: bool) -> int:
     able = {name: support(name) for name in engine_names()}
     versions = {name: {package: installed(package) for package in one.packages} for name, one in able.items()}
     if as_json:
-        click.echo(json.dumps([{"name": name, **asdict(one), "versions": versions[name]} for name, one in able.items()], indent=2))
+        click.echo(
+            json.dumps([{"name": name, **asdict(one), "versions": versions[name]} for name, one in able.items()], indent=2)
+        )
         return 0
     loads = {"folder": "safetensors", "gguf": "GGUF", "served": "what its server has"}
     found = list(able.values())

@@ -130,7 +130,7 @@ def _ask_for_chat(calls: ServerCalls, path: str, body: dict[str, Any]) -> Any:
         if error.status is None or error.status in (401, 403):
             raise
         remedy = "name a tokenizer folder" if error.status in NO_ENDPOINT else "set workload.prompt_format to plain"
-        raise UnsupportedError(f"the server cannot apply a chat template ({error}): {remedy}.") from error
+        raise UnsupportedError(f"the server cannot apply a chat template ({str(error).rstrip('.')}): {remedy}.") from error
 
 
 def _without(specials: Sequence[int], ids: Sequence[int]) -> list[int]:

@@ -25,6 +25,8 @@ from results.errors import UsageError
 from results.records import Case
 
 WHEEL = "xllamacpp"
+HEADERS = {"Connection": "close"}
+"""llama.cpp ends the connection after a streamed answer, though it says `Keep-Alive`: one that is used again would fail."""
 
 
 class LlamaCpp:
@@ -135,7 +137,8 @@ def prepare(source: Source, case: Case, port: int = 0) -> tuple[GgufHeader, Sett
 def connect(server: ServerProcess, header: GgufHeader, source: Source, case: Case) -> HttpSession:
     """The session with a server of ours that has just become ready."""
     try:
-        wire = OpenAIWire(f"{server.root_url}/v1", source.model, PRESETS["llama-server"], prompt_cache=case.prompt_cache)
+        preset = PRESETS["llama-server"]
+        wire = OpenAIWire(f"{server.root_url}/v1", source.model, preset, HEADERS, prompt_cache=case.prompt_cache)
         codec, facts = GgufCodec(server.root_url, header), model_facts(server.root_url, header)
         return HttpSession(wire, codec, request_timeout_s=source.request_timeout_s, server=server, facts=facts)
     except BaseException:

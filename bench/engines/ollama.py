@@ -88,7 +88,7 @@ class Ollama:
         extra=None,
         devices=("remote",),
         quantizations=("as served",),
-        token_counts="engine",
+        token_counts="usage",
         concurrent=True,
     )
 
@@ -164,7 +164,7 @@ def unload(calls: ServerCalls, model: str, sleep: Callable[[float], None] = time
         if waited >= UNLOAD_TIMEOUT_S:
             raise ServerError(f"The server {calls.name} keeps {model!r} in memory: end the requests that use it and try again.")
         sleep(step)
-        waited += step
+        waited, step = waited + step, min(2 * step, 1.0)
 
 
 def pull(base_url: str, model: str, progress: Progress, *, name: str = "ollama") -> None:

@@ -112,7 +112,7 @@ class OpenAI:
             raise UsageError("The engine openai needs a server: name one with server, or give its URL.")
         server, preset = source.server, preset_of(source.server)
         headers = key_headers(server, preset, self._environ)
-        model = known_model(ServerCalls(server.url, server.name, headers), server, source.model)
+        model = known_model(ServerCalls(server.url, server.name, headers), source.model, any_name=preset.one_model)
         wire = OpenAIWire(server.url, model, preset, headers, prompt_cache=case.prompt_cache)
         wire.endpoint(case.prompt_format)
         return HttpSession(wire, codec_of(server, preset, model, headers), request_timeout_s=source.request_timeout_s)
@@ -141,8 +141,11 @@ def key_headers(server: Server, preset: Preset, environ: Mapping[str, str]) -> d
     return {"Authorization": f"Bearer {key}"}
 
 
-def known_model(calls: ServerCalls, server: Server, model: str) -> str:
+def known_model(calls: ServerCalls, model: str, *, any_name: bool = False) -> str:
     """The model's name as the server lists it; as it was given where the server has no list.
+
+    Args:
+        any_name: a server with one model answers for every name.
 
     Raises:
         ServerError: the server does not answer, or lists other models.
@@ -159,14 +162,12 @@ def known_model(calls: ServerCalls, server: Server, model: str) -> str:
     if not model:
         if len(names) == 1:
             return names[0]
-        raise UsageError(f"The server {server.name} has {len(names)} models: name the one to measure as model.")
-    for name in names:
-        if name in (model, f"models/{model}"):  # Google's list has names with this prefix, and takes them without
-            return model
-    if not names:
+        raise UsageError(f"The server {calls.name} lists {len(names)} models: name the one to measure as model.")
+    google = f"models/{model}"  # Google's list has names with this prefix, and takes them without
+    if not names or model in names or google in names or (any_name and len(names) == 1):
         return model
     raise ServerError(
-        f"The server {server.name} has no model {model!r}{nearest(model, get_close_matches(model, names, 5, 0.3) or names[:10])}",
+        f"The server {calls.name} has no model {model!r}{nearest(model, get_close_matches(model, names, 5, 0.3) or names[:10])}",
         kind="missing_weights",
     )
 

@@ -27,6 +27,8 @@ class Preset:
     """Requests take `temperature`; where they do not, the server samples as it likes."""
     cache_field: str | None = None
     """The field that switches the prompt cache."""
+    one_model: bool = False
+    """A server with one model answers for every name."""
     sent_model: str | None = None
     """What every request says as the model, where its name would mean something else."""
     tokenizer: Literal["llama-server", "vllm"] | None = None
@@ -47,9 +49,9 @@ PRESETS = {
     "sglang": Preset(
         "http://127.0.0.1:30000/v1", token_ids=True, running_usage=True, ignore_eos=True, tokenizer="vllm",
     ),
-    "tgi": Preset("http://127.0.0.1:8080/v1", sent_model="tgi"),
+    "tgi": Preset("http://127.0.0.1:8080/v1", one_model=True, sent_model="tgi"),
     "llama-server": Preset(
-        "http://127.0.0.1:8080/v1", token_ids=True, ignore_eos=True, cache_field="cache_prompt", tokenizer="llama-server",
+        "http://127.0.0.1:8080/v1", token_ids=True, ignore_eos=True, cache_field="cache_prompt", one_model=True, tokenizer="llama-server",
         extra={"timings_per_token": True},
     ),
     "lm-studio": Preset("http://127.0.0.1:1234/v1"),

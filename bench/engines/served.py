@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from bench.engines.protocol import Clock, Generation
+from bench.engines.server_calls import ServerError
 from bench.engines.server_process import LAST_BREATH_S, ServerProcess
 from bench.workloads import Prompt
 from monitor.http import Client, Endpoint, Exchange
@@ -76,10 +77,15 @@ class HttpSession:
         if key not in self._clients:
             self._clients[key] = Client(self._wire.endpoint(form), clock, self._timeout_s)
         client = self._clients[key]
+        for _ in range(2):  # the loop stood still since the last request: first it must see which connections have ended
+            await asyncio.sleep(0)
         return await client.exchange(client.render(body))
 
     def _count(self, text: str) -> int:
-        return self._codec.recount(text) or 0
+        try:
+            return self._codec.recount(text) or 0
+        except ServerError:  # the server that could tell is gone
+            return 0
 
     def values(self) -> dict[str, float]:
         return dict(self._facts)

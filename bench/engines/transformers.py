@@ -17,7 +17,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 class Transformers:
     support = Support(
         weights="folder",
-        packages=("torch", "transformers"),
+        packages=("torch", "transformers", "accelerate"),
         extra="transformers",
         devices=("cpu", "cuda"),
         quantizations=tuple(DTYPES),
@@ -87,8 +87,14 @@ class TransformersSession:
         return len(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
+        """
+        Raises:
+            UnsupportedError: the prompt has no tokens.
+        """
         from transformers import GenerationConfig, StoppingCriteriaList
 
+        if not prompt.token_ids:
+            raise UnsupportedError("the prompt has no tokens: give it some text.")
         torch = self._torch
         config = GenerationConfig(
             max_new_tokens=output_tokens,

@@ -6,9 +6,9 @@ from dashboard import loads, parts, source
 from results import load_figures
 from results.export_table import METHOD
 from results.format import plain, quantity
-from results.load_curve import LATENCIES, THROUGHPUTS, LoadCurve, LoadPoint, knee, load_curves
+from results.load_curve import LATENCIES, THROUGHPUTS, LoadCurve, LoadPoint, knee_of, load_curves
 from results.metrics import METRICS
-from results.records import Measurement, Report, Request
+from results.records import Measurement, Report
 
 SWEEP = ("bench", "run", "serving-sweep")
 REQUESTS_TO_CHOOSE = 500
@@ -69,8 +69,8 @@ def show(curve: LoadCurve) -> None:
 
 def show_highlights(points: list[LoadPoint]) -> None:
     with st.container(horizontal=True, gap="medium"):
-        if marked := knee(points):
-            st.metric("Knee", parts.literal(marked.label), width="content", help="Highest request rate / end-to-end time")
+        if marked := knee_of(points):
+            st.metric("Knee", parts.literal(marked.label), width="content", help="Highest request rate / median end-to-end time")
         for name in ("output_tps", "goodput_rps"):
             best = max(points, key=lambda point: point.value(name) or 0.0, default=None)
             if best and (value := best.value(name)) is not None:
@@ -102,11 +102,11 @@ def show_curve(points: list[LoadPoint]) -> None:
         st.text("No load has both.")
     else:
         figure = load_figures.throughput_latency(frame, throughput, latency)
-        st.plotly_chart(figure, key="curve", config=parts.CHART_CONFIG)
+        parts.chart(figure, loads.curve_table(points, throughput, latency), "curve")
     if lines := loads.too_few(points, latency):
         st.text("\n".join(lines))
     st.caption(
-        "Knee: the load with the highest request rate / end-to-end time from schedule, among those that do not over-saturate."
+        "Knee: the load with the highest request rate / median end-to-end time from schedule; past it latency grows faster than the rate."
     )
 
 
@@ -117,18 +117,21 @@ def show_goodput(points: list[LoadPoint]) -> None:
         limited = any(point.row.planned.limits for point in points)
         st.text("No load with a rate has a goodput." if limited else "The suite states no limits that a request must keep.")
         return
-    st.plotly_chart(load_figures.goodput(frame), key="goodput", config=parts.CHART_CONFIG)
+    parts.chart(load_figures.goodput(frame), loads.goodput_table(frame), "goodput")
 
 
 def show_timeline(points: list[LoadPoint]) -> None:
     st.header("One load over time")
-    chosen = knee(points) or points[-1]
+    chosen = knee_of(points) or points[-1]
     by_id = {point.case_id: point for point in points}
     case_id = choose("Load", "load", {point.case_id: point.label for point in points}, chosen.case_id)
     if not case_id:
         return
     measurement = choose_process(by_id[case_id].measurements)
     if not measurement:
+        return
+    if not measurement.requests:
+        st.text("It holds no request.")
         return
     in_flight = loads.in_flight_frame(measurement, by_id[case_id].timeout_s)
     figure = load_figures.timeline(in_flight, loads.waits_frame(measurement))
@@ -149,11 +152,15 @@ def show_request(measurement: Measurement) -> None:
     with st.expander("One request under other tools' definitions"):
         names = loads.request_names(measurement.requests, REQUESTS_TO_CHOOSE)
         if len(names) < len(measurement.requests):
-            st.caption(f"{len(names)} of {len(measurement.requests):,} requests: those that waited longest.")
-        request_id = choose("Request", "request", names, next(iter(names)))
-        request: Request | None = next((one for one in measurement.requests if one.request_id == request_id), None)
-        if request is None:
+            st.caption(
+                f"{len(names)} of {len(measurement.requests):,} requests: those without an answer, and those that waited longest."
+            )
+        by_id = {one.request_id: one for one in measurement.requests}
+        default = next((one for one in names if not by_id[one].error), None)
+        request_id = choose("Request", "request", names, default or next(iter(names)))
+        if request_id is None:
             return
+        request = by_id[request_id]
         if request.error:
             st.text(plain(request.error))
         parts.table(loads.definitions_frame(request))

@@ -6,6 +6,7 @@ traces with block ids are made of ids. Tokenizing may be a call to a server: it 
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import takewhile
 
 from bench.trace import BLOCK_TOKENS, TraceEntry
@@ -13,7 +14,7 @@ from bench.workloads import Decode, Encode, Prompt, Prompts
 from results.errors import UsageError
 from results.records import PromptFormat
 
-ATTEMPTS = 12
+ATTEMPTS = 8
 """At one length: where a text is cut, its last word may come out as more or fewer tokens."""
 SPREAD = 10
 """Prompts among which the share that has the common prefix is kept."""
@@ -93,24 +94,89 @@ class _Writer:
     def shared_prefix(self, tokens: int) -> str:
         """A text whose continuations have exactly so many first tokens in common, those of the template included."""
 
-        def written(kept: int) -> str:
-            return f"Shared {self._mark}. {self._beginning(0, kept)} No. "
-
-        def common(kept: int) -> int:
-            pair = zip(*(self._encode(written(kept) + end, self._form) for end in "12"), strict=False)
+        def common(text: str) -> int:
+            pair = zip(*(self._encode(text + end, self._form) for end in "12"), strict=False)
             return sum(1 for _ in takewhile(lambda ids: ids[0] == ids[1], pair))
 
-        kept = _search(common, tokens, guess=tokens)
-        if kept is None:
-            raise UsageError(f"shared_prefix_tokens: no beginning of {tokens} tokens can be made: choose at least {common(0)}.")
-        return written(kept)
+        before, after = f"Shared {self._mark}. ", " No. "
+        found = self._search(0, before, after, common, tokens)
+        if found is None:
+            least = max(tokens, common(before + after))
+            raise UsageError(f"shared_prefix_tokens: no beginning of {tokens} tokens can be made: choose more than {least}.")
+        return found
 
     def blocks(self, entry: TraceEntry, number: int) -> tuple[int, ...]:
         """The ids of a prompt that begins with the entry's blocks."""
-        ids = self._specials()
+        ids = self._specials
         for position, block in enumerate(entry.blocks, 1):
             if block not in self._blocks:
                 self._blocks[block] = self._inner(block, f" Part {block}.{self._mark} ", BLOCK_TOKENS)
             ids += self._blocks[block][: min(position * BLOCK_TOKENS, entry.prompt_tokens) - len(ids)]
         rest = entry.prompt_tokens - len(ids)
         return ids + self._inner(number, f" {number + 1}.{self._mark} ", rest) if rest else ids
+
+    def _inner(self, index: int, before: str, tokens: int) -> tuple[int, ...]:
+        """So many ids, to stand behind others."""
+        specials = len(self._specials)
+        return self._fit(index, before, tokens + specials, may_cut=True)[1][specials:]
+
+    def _fit(self, index: int, before: str, tokens: int, *, may_cut: bool) -> tuple[str, tuple[int, ...]]:
+        """A text that encodes to exactly so many tokens, and these.
+
+        Args:
+            before: what it begins with.
+            may_cut: a plain text may end within `before`.
+        """
+        encoded: dict[str, tuple[int, ...]] = {}
+
+        def length(text: str) -> int:
+            encoded[text] = tuple(self._encode(text, self._form))
+            return len(encoded[text])
+
+        found = self._search(index, before, "", length, tokens)
+        if found is not None:
+            return found, encoded[found]
+        least = length(before)
+        if may_cut and self._form == "plain" and tokens < least:
+            return self._decode(encoded[before][:tokens]), encoded[before][:tokens]
+        raise UsageError(
+            f"prompt_tokens: no prompt of exactly {tokens} tokens can be made: choose more than {max(tokens, least)}."
+        )
+
+    def _search(self, index: int, before: str, after: str, measure: Callable[[str], int], target: int) -> str | None:
+        """The text with as much of a body between `before` and `after` as `measure` needs to give `target`."""
+        # Beginnings of one length in characters are mostly of one length in tokens: the first shows how many those are.
+        kept = max(0, target - self._extra.get(len(before), 0))
+        tried: set[int] = set()
+        for _ in range(ATTEMPTS):
+            text = before + self._beginning(index, kept) + after
+            if (found := measure(text)) == target:
+                self._extra[len(before)] = target - kept
+                return text
+            if found > target and not kept:
+                break
+            tried.add(kept)
+            kept = max(0, kept + target - found)
+            while kept in tried:
+                kept += 1
+        return None
+
+    def _beginning(self, index: int, kept: int) -> str:
+        """The first `kept` tokens of the text that starts with this prompt and goes on with the others, as often as needed."""
+        count = 1
+        while len(self._bodies.get(index, ())) < kept:
+            pieces = (self._texts[(index + following) % len(self._texts)] for following in range(count))
+            self._bodies[index] = self._encode("\n".join(pieces), "plain")
+            if not self._bodies[index]:
+                raise UsageError(
+                    "prompt_tokens: nothing here can tokenize for this server: name a tokenizer folder, or leave it out."
+                )
+            count *= 2
+        if (index, kept) not in self._beginnings:
+            self._beginnings[index, kept] = self._decode(self._bodies[index][:kept]) if kept else ""
+        return self._beginnings[index, kept]
+
+    @cached_property
+    def _specials(self) -> tuple[int, ...]:
+        """That a plain text begins with, such as the beginning of sequence."""
+        return tuple(self._encode("", "plain"))

@@ -9,9 +9,11 @@ from bench.client_protocol import Sent
 from bench.engines.protocol import Served, Session
 from bench.engines.served import generation
 from bench.engines.server_calls import ServerError
+from bench.load_prompts import load_prompts_for, trace_prompts
 from bench.load_values import Told
 from bench.measure import record
-from bench.workloads import Prompt
+from bench.trace import TraceEntry
+from bench.workloads import Prompt, Prompts
 from monitor.http import Exchange
 from monitor.stream import Answer, Dialect, read_answer
 from results.records import Case, PlannedCase
@@ -33,6 +35,40 @@ class Asked:
         return session.body(self.prompts[len(history) // 2], self.output_tokens, case.stop, history)
 
 
+def plain_prompts(session: Session, case: Case, process: int, prompts: Prompts, count: int, first: int = 0) -> list[Prompt]:
+    """Prompts of the case's length that have nothing in common, numbered from `first` on."""
+    return load_prompts_for(
+        prompts, count, mark=mark_of(case, process), tokens=case.prompt_tokens, form=case.prompt_format, encode=session.encode,
+        decode=session.decode, first=first,
+    )  # fmt: skip
+
+
+def conversations(session: Session, case: Case, process: int, prompts: Prompts, count: int, seed: int) -> list[Asked]:
+    """So many conversations of the case's turns; some begin with the common prefix, where the case has one.
+
+    Args:
+        seed: of which ones these are.
+    """
+    first = load_prompts_for(
+        prompts, count, mark=mark_of(case, process), tokens=case.prompt_tokens, form=case.prompt_format, encode=session.encode,
+        decode=session.decode, shared_prefix_tokens=case.shared_prefix_tokens, prefix_hit_rate=case.prefix_hit_rate, seed=seed,
+    )  # fmt: skip
+    later = case.turns - 1
+    rest = plain_prompts(session, case, process, prompts, count * later, first=count) if later else []
+    return [Asked((one, *rest[number * later : (number + 1) * later]), case.output_tokens) for number, one in enumerate(first)]
+
+
+def replayed(session: Session, case: Case, process: int, prompts: Prompts, entries: Sequence[TraceEntry]) -> list[Asked]:
+    """What a trace asked, in its order."""
+    made = trace_prompts(entries, prompts, mark=mark_of(case, process), encode=session.encode, decode=session.decode)
+    return [Asked((prompt,), entry.output_tokens) for prompt, entry in zip(made, entries, strict=True)]
+
+
+def mark_of(case: Case, process: int) -> str:
+    """What tells the prompts of this case and process from all others."""
+    return f"{process + 1}.{int(case.case_id[-4:], 16) % 1000}"
+
+
 def told_of(
     sent: Sequence[Sent], asked: Sequence[Asked], planned: PlannedCase, session: LoadSession, origin: float,
     date: Callable[[float], datetime],
@@ -44,9 +80,11 @@ def told_of(
         origin: the clock's value that the records' times count from.
         date: of a time of the clock.
     """
+    case = planned.case
+    exact = case.prompt_tokens is not None or (case.load is not None and case.load.arrivals == "trace")
     found = []
     for index, one in enumerate(sent):
-        answer = _counted(one, session, session.dialect(planned.case.prompt_format))
+        answer = _counted(one, session, session.dialect(case.prompt_format))
         raw = generation(Exchange(one.sent, one.connect_s), answer, one.sent)
         prompt = asked[one.number].prompts[one.turn - 1]
         values = raw.values | _values(one, planned)
@@ -57,7 +95,7 @@ def told_of(
                 turn=one.turn,
                 attempts=one.attempts,
                 connect_s=one.connect_s or 0.0,
-                prompt_tokens=len(prompt.token_ids) or None,
+                prompt_tokens=len(prompt.token_ids) if exact else None,
                 output_tokens=asked[one.number].output_tokens,
                 uneven=answer.uneven,
             )

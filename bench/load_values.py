@@ -33,7 +33,7 @@ class Told:
     attempts: int
     connect_s: float
     prompt_tokens: int | None
-    """That were asked for; `None` where no tokenizer was at hand."""
+    """That were asked for; `None` where a prompt is as long as it is."""
     output_tokens: int
     uneven: bool
 

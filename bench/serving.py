@@ -1,8 +1,8 @@
 """The serving sweep's decisions: which load to measure next, and with how many requests.
 
 Pure functions of what was measured: asked again with the same measurements they decide the same, so a stopped sweep goes
-on by asking. Measuring is left to `bench.sweep`, the statistics to `results.limits` and `results.saturation`, the words for
-what was found to `bench.serving_conclusion`.
+on by asking. Measuring is left to `bench.sweep`, the statistics to `results.limits`, the words for what was found to
+`bench.serving_conclusion`.
 """
 
 import math
@@ -17,7 +17,6 @@ from results.errors import UsageError
 from results.limits import Limit, Limits, Verdict, bunching, parse_limits, proven, requests_needed
 from results.metrics import process_value
 from results.records import Failure, Load, Measurement, PlannedCase
-from results.saturation import over_saturated
 
 R20 = (1.0, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0, 2.24, 2.5, 2.8, 3.15, 3.55, 4.0, 4.5, 5.0, 5.6, 6.3, 7.1, 8.0, 9.0)
 """Preferred numbers (Renard, ISO 3), 12 % apart: rates are taken from them, so that those of different runs meet by case."""
@@ -129,11 +128,7 @@ def reached(
     requests = [request for one in measurements for request in one.requests]
     answered = sum(not request.error for request in requests)
     rates = [rate for one in measurements if (rate := process_value("request_rate", one)) is not None]
-    told = [
-        verdict
-        for one in measurements
-        if load.rate is not None and (verdict := over_saturated(one.requests, load.rate).over_saturated) is not None
-    ]
+    told = [one.values["over_saturated"] > 0 for one in measurements if "over_saturated" in one.values]
     return Reached(
         load=load,
         processes=len(measurements),
@@ -142,7 +137,7 @@ def reached(
         error_share=1 - answered / len(requests) if requests else 1.0,
         counts=tuple(_count(term, measurements) for term in serving.limits.terms),
         over_saturated=2 * sum(told) >= len(told) if told else None,
-        failed=not answered or any(failure.kind != "interrupted" for failure in failures),
+        failed=bool(measurements and not answered) or any(failure.kind != "interrupted" for failure in failures),
     )
 
 
@@ -172,10 +167,10 @@ def requests_of(serving: Serving, load: Load, iterations: int, processes: int = 
 def next_loads(serving: Serving, done: Sequence[Reached]) -> tuple[Load, ...]:
     """What to measure next: the two ends, then one rate after the other; nothing when the sweep is finished.
 
-    A load that was measured already comes again where its verdict is open and more processes can settle it;
+    A load that was measured already comes again where its verdict is open and more processes may prove that it holds;
     `processes_of` tells how many. Every load must have been measured in all of its processes before this is asked.
     """
-    tried = {one.load: one for one in done}
+    tried = tried_of(done)
     if missing := tuple(load for load in ends(serving) if load not in tried):
         return missing
     span = span_of(serving, tried)
@@ -194,7 +189,7 @@ def next_loads(serving: Serving, done: Sequence[Reached]) -> tuple[Load, ...]:
 def processes_of(serving: Serving, load: Load, processes: int, done: Sequence[Reached] = ()) -> int:
     """In how many processes in all a load is to be measured: the suite's, or more when it comes again."""
     again = next((one for one in done if one.load == load), None)
-    return processes if again is None else _to_settle(serving, again, processes) or again.processes
+    return processes if again is None else _to_prove(serving, again, processes) or again.processes
 
 
 def verdict(serving: Serving, one: Reached) -> Verdict:
@@ -214,18 +209,24 @@ def _judge(serving: Serving, counts: Sequence[Count], times: float = 1.0) -> Ver
     return "fails" if "fails" in found else "open" if "open" in found else "holds"
 
 
-def _to_settle(serving: Serving, one: Reached, first: int) -> int | None:
-    """Processes in all that would settle an open verdict if late answers went on coming as they do, and a quarter more.
+def _to_prove(serving: Serving, one: Reached, first: int) -> int | None:
+    """Processes in all that would prove an open load to hold if late answers went on coming as they do, and a quarter more.
 
-    `None` where it is settled, was looked at twice (it has more processes than `first`), or too many would be needed.
+    `None` where it is settled, was looked at twice (it has more processes than `first`), or too many would be needed: that
+    a rate fails is not worth the time of proving it.
     """
     if one.processes > first or verdict(serving, one) != "open":
         return None
     most = MOST * one.processes
     for processes in range(one.processes + 1, most + 1):
-        if _judge(serving, one.counts, processes / one.processes) != "open":
+        if _judge(serving, one.counts, processes / one.processes) == "holds":
             return min(most, math.ceil(1.25 * processes))
     return None
+
+
+def tried_of(done: Sequence[Reached]) -> dict[Load, Reached]:
+    """By load, without those that were planned but not measured yet."""
+    return {one.load: one for one in done if one.processes or one.failed}
 
 
 def ends(serving: Serving) -> tuple[Load, Load]:
@@ -256,7 +257,7 @@ def _search(serving: Serving, tried: Mapping[Load, Reached], low: float, high: f
     if verdict(serving, tried[ends(serving)[0]]) == "fails":
         return None
     rates = rates_of(serving, tried)
-    again = {place for place, one in rates.items() if _to_settle(serving, one, first)}
+    again = {place for place, one in rates.items() if _to_prove(serving, one, first)}
     below, above = bracket(serving, {place: one for place, one in rates.items() if place not in again})
     if waiting := [place for place in again if (below is None or place > below) and (above is None or place < above)]:
         return min(waiting)

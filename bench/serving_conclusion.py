@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.serving import Reached, Serving, bracket, ends, next_loads, rates_of, span_of, verdict
+from bench.serving import Reached, Serving, bracket, ends, next_loads, rates_of, span_of, tried_of, verdict
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Conclusion:
 
 def conclusion(serving: Serving, done: Sequence[Reached]) -> Conclusion:
     """The sweep's answer, in one or two sentences."""
-    tried = {one.load: one for one in done}
+    tried = tried_of(done)
     finished = not next_loads(serving, done)
     if any(load not in tried for load in ends(serving)) or span_of(serving, tried) is None:
         lost = next((load for load in ends(serving) if load in tried and tried[load].failed), None)
@@ -70,10 +70,11 @@ def _why(serving: Serving, one: Reached) -> str:
 
 
 def _late(serving: Serving, one: Reached) -> str:
-    """The limit that was missed most often, and how often; bunches are told where they halve what the count is worth."""
+    """The limit that was missed most often, and how often; what the count is worth where bunches halve it and it matters."""
     term, count = min(zip(serving.limits.terms, one.counts, strict=True), key=lambda pair: pair[1].met)
     missed = count.total - count.met
-    worth = f", worth {count.total / count.bunching:.0f} as slow ones come in bunches" if count.bunching >= 2 else ""
+    counts_less = count.bunching >= 2 and verdict(serving, one) != "fails"
+    worth = f", worth {count.total / count.bunching:.0f} as slow ones come in bunches" if counts_less else ""
     what = f" missed {term.text}" if len(one.counts) > 1 and missed else " late"
     return f"{missed} of {count.total}{what}{worth}"
 

@@ -19,7 +19,7 @@ from results.scorers import SCORERS
 from results.validation import load_yaml, nearest, validate
 
 Dtype = Literal["fp32", "bf16", "fp16"]
-Quantization = Literal[FORMATS]
+Quantization = Literal[FORMATS]  # type: ignore[valid-type]
 Strict = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -149,7 +149,7 @@ def _failures(rows: Sequence[CaseRow]) -> list[Text]:
 
 def case_label(planned: PlannedCase) -> str:
     source = planned.case.source_precision
-    return f"{planned.label} from {source}" if source else planned.label
+    return f"{planned.label} from {source}" if source not in (None, planned.case.quantization) else planned.label
 
 
 def _count(row: CaseRow) -> str:

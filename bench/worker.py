@@ -187,7 +187,7 @@ def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "In
         channel.ask("phase", phase=name, done=done, total=total)
 
     prompts = job.prompts[case.workload]
-    values, warnings = {}, []
+    values: dict[str, float] = {}
     if case.load:
         values, warnings = _measure_load(session, planned, job, tools, channel, origin, requests, phase)
     else:

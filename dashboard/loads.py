@@ -191,9 +191,12 @@ def definitions_frame(request: Request) -> pd.DataFrame:
     figures: dict[str, dict[str, str]] = defaultdict(dict)
     for row in definitions_of(request):
         label, unit = FIGURES[row.figure]
-        figures[f"{row.tool} ({row.version})"][label] = quantity(row.value, unit).strip()
-    apart = {f"{tool.name} ({tool.version})": tool.difference for tool in TOOLS}
-    return pd.DataFrame([{"Tool": tool, **mine, "What sets it apart": apart[tool]} for tool, mine in figures.items()])
+        figures[row.tool][label] = quantity(row.value, unit).strip()
+    rows = [
+        {"Tool": tool.name, **figures[tool.name], "What sets it apart": tool.difference, "Version read": tool.version}
+        for tool in TOOLS
+    ]
+    return pd.DataFrame(rows)
 
 
 def formulas_frame(request: Request) -> pd.DataFrame:

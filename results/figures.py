@@ -44,15 +44,17 @@ def latency(requests: "DataFrame", metric: str) -> "Figure":
     import plotly.graph_objects as go
 
     shown = thin(requests, ["case", "process"], order="value")
-    factor, unit = _scale(shown["value"], METRICS[metric].unit)
+    factor, unit = common_scale(shown["value"], METRICS[metric].unit)
     lanes = requests.groupby(["case", "process"]).ngroups
-    figure = _figure(METRICS[metric].label, f"{_points(shown, requests)}, the first process on top", height=160 + 30 * lanes)
+    figure = new_figure(
+        METRICS[metric].label, f"{points_shown(shown, requests)}, the first process on top", height=160 + 30 * lanes
+    )
     for process, mine in shown.groupby("process", sort=True):
-        colour = _cycle(COLOURS, process)
+        colour = cycled(COLOURS, process)
         figure.add_trace(
             go.Box(
                 x=mine["value"] / factor,
-                y=mine["case"].map(_text),
+                y=mine["case"].map(shown_text),
                 name=f"process {process}",
                 orientation="h",
                 boxpoints="all",
@@ -60,12 +62,12 @@ def latency(requests: "DataFrame", metric: str) -> "Figure":
                 pointpos=0,
                 fillcolor="rgba(0,0,0,0)",
                 line={"color": colour, "width": 1},
-                marker={"color": colour, "symbol": _cycle(SYMBOLS, process), "size": 6, "opacity": 0.8},
+                marker={"color": colour, "symbol": cycled(SYMBOLS, process), "size": 6, "opacity": 0.8},
             )
         )
     figure.update_layout(boxmode="group")
     _case_axis(figure, requests["case"])
-    return figure.update_xaxes(title=_axis(METRICS[metric].label, unit))
+    return figure.update_xaxes(title=axis_title(METRICS[metric].label, unit))
 
 
 def bars(estimates: "DataFrame", metric: str) -> "Figure":
@@ -76,25 +78,25 @@ def bars(estimates: "DataFrame", metric: str) -> "Figure":
     """
     import plotly.graph_objects as go
 
-    factor, unit = _scale(estimates["value"], METRICS[metric].unit)
+    factor, unit = common_scale(estimates["value"], METRICS[metric].unit)
     value = estimates["value"] / factor
     intervals = " or ".join(_INTERVALS[basis] for basis in sorted(set(estimates["basis"])))
-    figure = _figure(METRICS[metric].label, f"bars: {intervals}", height=130 + 40 * len(estimates), legend=False)
+    figure = new_figure(METRICS[metric].label, f"bars: {intervals}", height=130 + 40 * len(estimates), legend=False)
     figure.add_trace(
         go.Bar(
             x=value,
-            y=estimates["case"].map(_text),
+            y=estimates["case"].map(shown_text),
             orientation="h",
             marker={"color": COLOURS[5]},
             text=[number(one) for one in value],
             textposition="inside",
             insidetextanchor="start",
             textfont={"color": "black"},
-            error_x=_error_bars(value, estimates["low"] / factor, estimates["high"] / factor) | {"color": COLOURS[3]},
+            error_x=error_bars(value, estimates["low"] / factor, estimates["high"] / factor) | {"color": COLOURS[3]},
         )
     )
     _case_axis(figure, estimates["case"])
-    return figure.update_xaxes(title=_axis(METRICS[metric].label, unit), rangemode="tozero")
+    return figure.update_xaxes(title=axis_title(METRICS[metric].label, unit), rangemode="tozero")
 
 
 def over_time(samples: "DataFrame", label: str, unit: str) -> "Figure":
@@ -107,8 +109,8 @@ def over_time(samples: "DataFrame", label: str, unit: str) -> "Figure":
     import plotly.graph_objects as go
 
     shown = thin(samples, ["process"], order="time_s")
-    factor, shown_unit = _scale(shown["value"], unit)
-    figure = _figure(label, _points(shown, samples), height=360)
+    factor, shown_unit = common_scale(shown["value"], unit)
+    figure = new_figure(label, points_shown(shown, samples), height=360)
     for process, mine in shown.groupby("process", sort=True):
         figure.add_trace(
             go.Scatter(
@@ -116,12 +118,12 @@ def over_time(samples: "DataFrame", label: str, unit: str) -> "Figure":
                 y=mine["value"] / factor,
                 name=f"process {process}",
                 mode="lines+markers" if len(mine) <= 60 else "lines",
-                line={"color": _cycle(COLOURS, process), "dash": _cycle(DASHES, process), "width": 2},
-                marker={"symbol": _cycle(SYMBOLS, process), "size": 6},
+                line={"color": cycled(COLOURS, process), "dash": cycled(DASHES, process), "width": 2},
+                marker={"symbol": cycled(SYMBOLS, process), "size": 6},
             )
         )
     figure.update_xaxes(title="time since the start of the measurement (s)")
-    return figure.update_yaxes(title=_axis(label, shown_unit))
+    return figure.update_yaxes(title=axis_title(label, shown_unit))
 
 
 def forest(rows: "DataFrame") -> "Figure":
@@ -135,9 +137,9 @@ def forest(rows: "DataFrame") -> "Figure":
 
     shown = rows.head(MAX_ROWS).reset_index(drop=True)
     pairs = zip(shown["metric"], shown["case"], strict=True)
-    shown["label"] = [f"{METRICS[metric].label}<br><sub>{_text(case)}</sub>" for metric, case in pairs]
+    shown["label"] = [f"{METRICS[metric].label}<br><sub>{shown_text(case)}</sub>" for metric, case in pairs]
     subtitle = f"{len(shown)} of {len(rows)} rows; grey: the margin within which nothing matters"
-    figure = _figure("B compared with A", subtitle, height=170 + 44 * len(shown))
+    figure = new_figure("B compared with A", subtitle, height=170 + 44 * len(shown))
     bands = shown.dropna(subset=["band_low", "band_high"])
     for position, low, high in zip(bands.index.tolist(), bands["band_low"], bands["band_high"], strict=True):
         band = {"x0": low, "x1": high, "y0": position - 0.45, "y1": position + 0.45}
@@ -153,7 +155,7 @@ def forest(rows: "DataFrame") -> "Figure":
                 name=verdict.replace("_", " "),
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
-                error_x=_error_bars(mine["ratio"], mine["low"], mine["high"]) | {"color": colour},
+                error_x=error_bars(mine["ratio"], mine["low"], mine["high"]) | {"color": colour},
             )
         )
     figure.add_vline(x=1, line={"color": "gray", "width": 1})
@@ -177,7 +179,7 @@ def thin(frame: "DataFrame", groups: list[str], order: str, limit: int = MAX_POI
     return ordered.loc[sorted(kept)]
 
 
-def _figure(title: str, subtitle: str, *, height: int, legend: bool = True) -> "Figure":
+def new_figure(title: str, subtitle: str, *, height: int, legend: bool = True) -> "Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -193,30 +195,32 @@ def _figure(title: str, subtitle: str, *, height: int, legend: bool = True) -> "
 
 
 def _case_axis(figure: "Figure", cases: "Series[str]") -> None:
-    figure.update_yaxes(categoryorder="array", categoryarray=[_text(case) for case in dict.fromkeys(cases)], autorange="reversed")
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=[shown_text(case) for case in dict.fromkeys(cases)], autorange="reversed"
+    )
 
 
-def _error_bars(value: "Series[float]", low: "Series[float]", high: "Series[float]") -> dict[str, Any]:
+def error_bars(value: "Series[float]", low: "Series[float]", high: "Series[float]") -> dict[str, Any]:
     ends = {"array": (high - value).fillna(0), "arrayminus": (value - low).fillna(0)}
     return {"type": "data", "symmetric": False, "thickness": 1.5, "width": 5} | ends
 
 
-def _scale(values: "Series[float]", unit: str) -> tuple[float, str]:
+def common_scale(values: "Series[float]", unit: str) -> tuple[float, str]:
     return scale(float(values.abs().max()) if len(values) else 0.0, unit)
 
 
-def _axis(label: str, unit: str) -> str:
-    return f"{_text(label)} ({unit})"
+def axis_title(label: str, unit: str) -> str:
+    return f"{shown_text(label)} ({unit})"
 
 
-def _points(shown: "DataFrame", found: "DataFrame") -> str:
+def points_shown(shown: "DataFrame", found: "DataFrame") -> str:
     return f"{len(shown):,} of {len(found):,} points"
 
 
-def _text(text: str) -> str:
+def shown_text(text: str) -> str:
     """Data as text: plotly reads some HTML in labels."""
     return html.escape(plain(text), quote=False)
 
 
-def _cycle(values: tuple[str, ...], process: Any) -> str:
+def cycled(values: tuple[str, ...], process: Any) -> str:
     return values[int(process) % len(values)]

@@ -84,7 +84,7 @@ class LoadCurve:
     planned: PlannedCase
     """Without a load."""
     points: tuple[LoadPoint, ...]
-    """From the fewest requests in flight to the most; those without a measurement at the end."""
+    """From the fewest requests in flight to the most; those of which that is unknown at the end."""
 
     @property
     def curve_id(self) -> str:
@@ -146,12 +146,11 @@ def in_flight_steps(requests: Iterable[Request], timeout_s: float) -> list[tuple
 
 
 def mean_in_flight(measurement: Measurement, timeout_s: float) -> float | None:
-    """Mean over the time from the first request sent until the last one ended."""
+    """Mean over the time from the first request sent until the last one was sent: what drains after it, time-outs above all, would
+    thin it. `None` where that is no time."""
     flights = list(_flights(measurement.requests, timeout_s))
-    if not flights:
-        return None
-    seconds = max(end for _, end in flights) - min(start for start, _ in flights)
-    return sum(end - start for start, end in flights) / seconds if seconds > 0 else None
+    first, last = min((start for start, _ in flights), default=0.0), max((start for start, _ in flights), default=0.0)
+    return sum(min(end, last) - start for start, end in flights) / (last - first) if last > first else None
 
 
 def scheduled_rate(requests: Sequence[Request]) -> float | None:

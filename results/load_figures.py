@@ -12,13 +12,13 @@ from results.figures import (
     DASHES,
     MAX_POINTS,
     SYMBOLS,
-    _axis,
-    _cycle,
-    _error_bars,
-    _figure,
-    _points,
-    _scale,
-    _text,
+    axis_title,
+    common_scale,
+    cycled,
+    error_bars,
+    new_figure,
+    points_shown,
+    shown_text,
     thin,
 )
 from results.format import number
@@ -60,12 +60,12 @@ def throughput_latency(points: "DataFrame", throughput: str, latency: str) -> "F
     import plotly.graph_objects as go
 
     label = METRICS[LATENCIES[latency]["p50"]].label
-    factor, unit = _scale(points["value"], "s")
-    figure = _figure(f"{label} against throughput", "each point is one load", height=460)
+    factor, unit = common_scale(points["value"], "s")
+    figure = new_figure(f"{label} against throughput", "each point is one load", height=460)
     for place, (quantile, mine) in enumerate(points.groupby("quantile", sort=True)):
-        value, colour = mine["value"] / factor, _cycle(COLOURS, place)
+        value, colour = mine["value"] / factor, cycled(COLOURS, place)
         interval = (
-            {"error_y": _error_bars(value, mine["low"] / factor, mine["high"] / factor)} if mine["low"].notna().any() else {}
+            {"error_y": error_bars(value, mine["low"] / factor, mine["high"] / factor)} if mine["low"].notna().any() else {}
         )
         figure.add_trace(
             go.Scatter(
@@ -73,9 +73,9 @@ def throughput_latency(points: "DataFrame", throughput: str, latency: str) -> "F
                 y=value,
                 name=str(quantile),
                 mode="lines+markers",
-                line={"color": colour, "dash": _cycle(DASHES, place), "width": 2},
-                marker={"color": colour, "size": 9, "symbol": _symbols(mine["over_saturated"], _cycle(SYMBOLS, place))},
-                hovertext=mine["load"].map(_text),
+                line={"color": colour, "dash": cycled(DASHES, place), "width": 2},
+                marker={"color": colour, "size": 9, "symbol": _symbols(mine["over_saturated"], cycled(SYMBOLS, place))},
+                hovertext=mine["load"].map(shown_text),
                 showlegend=False,
                 **interval,
             )
@@ -91,8 +91,8 @@ def throughput_latency(points: "DataFrame", throughput: str, latency: str) -> "F
     _mark_knee(figure, points)
     _explain_symbol(figure, points["over_saturated"])
     room = [0, 1.2 * float(points["x"].max())]  # at the right for the last labels
-    figure.update_xaxes(title=_axis(METRICS[throughput].label, METRICS[throughput].unit), range=room)
-    figure.update_yaxes(title=_axis(label, unit), range=[low, high])
+    figure.update_xaxes(title=axis_title(METRICS[throughput].label, METRICS[throughput].unit), range=room)
+    figure.update_yaxes(title=axis_title(label, unit), range=[low, high])
     if log:
         ticks = _log_ticks(low, high)
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[number(one) for one in ticks])
@@ -109,28 +109,28 @@ def goodput(points: "DataFrame") -> "Figure":
     import plotly.graph_objects as go
 
     every = list(dict.fromkeys(points["limits"]))
-    figure = _figure("Goodput", f"requests that keep {' or '.join(_text(one) for one in every)}", height=400)
+    figure = new_figure("Goodput", f"requests that keep {' or '.join(shown_text(one) for one in every)}", height=400)
     most = float(points["x"].max())
     ideal = {"x": [0, most], "y": [0, most], "mode": "lines", "line": {"color": _GREY, "dash": "dash", "width": 1}}
     figure.add_trace(go.Scatter(**ideal, name="ideal: all that is offered", hoverinfo="skip"))
     for place, (limits, mine) in enumerate(points.groupby("limits", sort=False)):
-        colour = _cycle(COLOURS, place)
+        colour = cycled(COLOURS, place)
         figure.add_trace(
             go.Scatter(
                 x=mine["x"],
                 y=mine["value"],
-                name="goodput" if len(every) == 1 else _text(str(limits)),
+                name="goodput" if len(every) == 1 else shown_text(str(limits)),
                 mode="lines+markers",
                 line={"color": colour, "width": 2},
-                marker={"color": colour, "size": 9, "symbol": _symbols(mine["over_saturated"], _cycle(SYMBOLS, place))},
-                hovertext=mine["load"].map(_text),
-                error_y=_error_bars(mine["value"], mine["low"], mine["high"]),
+                marker={"color": colour, "size": 9, "symbol": _symbols(mine["over_saturated"], cycled(SYMBOLS, place))},
+                hovertext=mine["load"].map(shown_text),
+                error_y=error_bars(mine["value"], mine["low"], mine["high"]),
                 cliponaxis=False,
             )
         )
     _explain_symbol(figure, points["over_saturated"])
     figure.update_xaxes(title="Offered rate (1/s)", rangemode="tozero")
-    return figure.update_yaxes(title=_axis(METRICS["goodput_rps"].label, "1/s"), rangemode="tozero")
+    return figure.update_yaxes(title=axis_title(METRICS["goodput_rps"].label, "1/s"), rangemode="tozero")
 
 
 def timeline(in_flight: "DataFrame", waits: "DataFrame") -> "Figure":
@@ -145,9 +145,9 @@ def timeline(in_flight: "DataFrame", waits: "DataFrame") -> "Figure":
 
     counts = thin(in_flight.assign(row=0), ["row"], order="time_s", limit=MAX_POINTS // 2)
     shown = thin(waits, ["state"], order="time_s", limit=MAX_POINTS // 2)
-    factor, unit = _scale(shown["value"], "s")
-    points = f"{_points(counts, in_flight)} above, {_points(shown, waits)} below"
-    figure = _figure("Requests in flight, and TTFT from schedule", points, height=560)
+    factor, unit = common_scale(shown["value"], "s")
+    points = f"{points_shown(counts, in_flight)} above, {points_shown(shown, waits)} below"
+    figure = new_figure("Requests in flight, and TTFT from schedule", points, height=560)
     figure.add_trace(
         go.Scatter(
             x=counts["time_s"],
@@ -163,8 +163,8 @@ def timeline(in_flight: "DataFrame", waits: "DataFrame") -> "Figure":
     for place, (state, mine) in enumerate(kinds):
         marker = {"color": COLOURS[2], "symbol": "circle", "size": 5, "opacity": 0.7}
         if state != "answered":
-            marker = {"color": COLOURS[3], "symbol": _cycle(_ERROR_SYMBOLS, place - 1), "size": 10, "opacity": 1}
-        name = f"{_text(state)} ({(waits['state'] == state).sum():,})"
+            marker = {"color": COLOURS[3], "symbol": cycled(_ERROR_SYMBOLS, place - 1), "size": 10, "opacity": 1}
+        name = f"{shown_text(state)} ({(waits['state'] == state).sum():,})"
         figure.add_trace(
             go.Scatter(
                 x=mine["time_s"], y=mine["value"] / factor, name=name, mode="markers", marker=marker, yaxis="y2", cliponaxis=False
@@ -202,8 +202,8 @@ def _label_lines(figure: "Figure", points: "DataFrame", gap: float) -> list[Plac
     ends = points.groupby("quantile", sort=True).last()
     heights = apart([float(height) for height in ends["height"]], gap)
     for place, (name, x, height) in enumerate(zip(ends.index, ends["x"], heights, strict=True)):
-        mark = f'<span style="color:{_cycle(COLOURS, place)}">{_cycle(_SYMBOL_TEXTS, place)}</span>'
-        figure.add_annotation(x=x, y=height, text=f"{mark} {_text(name)}", showarrow=False, xanchor="left", xshift=10)
+        mark = f'<span style="color:{cycled(COLOURS, place)}">{cycled(_SYMBOL_TEXTS, place)}</span>'
+        figure.add_annotation(x=x, y=height, text=f"{mark} {shown_text(name)}", showarrow=False, xanchor="left", xshift=10)
     return list(zip(ends["x"], heights, strict=True))
 
 
@@ -213,7 +213,7 @@ def _label_loads(figure: "Figure", points: "DataFrame", gap: float, taken: list[
     ends = [(float(x), float(height)) for x, height in zip(lowest["x"], lowest["height"], strict=True)]
     places = below(ends, taken, LABEL_WIDTH * float(points["x"].max()), gap)
     for load, (x, height) in zip(lowest["load"], places, strict=True):
-        figure.add_annotation(x=x, y=height, text=_text(load), font={"size": 11}, showarrow=False, xanchor="left")
+        figure.add_annotation(x=x, y=height, text=shown_text(load), font={"size": 11}, showarrow=False, xanchor="left")
     return places
 
 
@@ -228,7 +228,7 @@ def _mark_knee(figure: "Figure", points: "DataFrame") -> None:
     """A line up through the knee, with its load."""
     found = points[points["knee"]]
     if not found.empty:
-        text = f"knee: {_text(str(found['load'].iloc[0]))}"
+        text = f"knee: {shown_text(str(found['load'].iloc[0]))}"
         line = {"color": _GREY, "dash": "dot", "width": 1.5}
         figure.add_vline(
             x=found["x"].iloc[0], line=line, annotation={"text": text, "yanchor": "bottom"}, annotation_position="top left"

@@ -33,6 +33,8 @@ class RunSummary:
     models: tuple[str, ...]
     git_commit: str | None
     environment_id: str
+    loads: int = 0
+    """Planned cases that put a server under load."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
     )
     lost = sa.func.sum(sa.case((tries.c.measured == 0, 1), else_=0))
     counts = connection.execute(sa.select(tries.c.run_id, sa.func.sum(tries.c.measured), lost).group_by(tries.c.run_id)).all()
+    loaded = (
+        sa.select(plan.c.run_id, sa.func.count())
+        .join(schema.cases)
+        .where(plan.c.run_id.in_(ids), schema.cases.c.facts["load"]["arrivals"].as_string().is_not(None))
+    )
+    loads = {run_id: int(count) for run_id, count in connection.execute(loaded.group_by(plan.c.run_id))}
     attempts = {run_id: (int(measured), int(failed)) for run_id, measured, failed in counts}
     return [
         RunSummary(
@@ -84,6 +92,7 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
             models=tuple(dict.fromkeys(one["model"] for one in plans[row.run_id])),
             git_commit=row.git_commit,
             environment_id=row.environment_id,
+            loads=loads.get(row.run_id, 0),
         )
         for row in rows
     ]

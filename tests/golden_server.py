@@ -119,7 +119,8 @@ def writes_of(script: Script, chat: bool) -> Iterator[Write]:
         choice: dict[str, Any] = {"index": 0, "finish_reason": None}
         choice |= {"delta": {"content": said, "reasoning_content": thought or None}} if chat else {"text": said}
         usage = {"usage": _usage(script, numbers[-1] + 1)} if script.usage == "each" else {}
-        yield from _pieces(script, at, _event(script, {"choices": [choice]} | usage), len(numbers))
+        silent = script.eos and numbers[-1] == script.tokens - 1
+        yield from _pieces(script, at, _event(script, {"choices": [choice]} | usage), len(numbers) + silent)
         if script.pings:
             yield Write(at, f": ping{end}{end}".encode())
     if script.fault == "garbage":
@@ -188,9 +189,10 @@ class Player(asyncio.Protocol):
             return
         script, chat = script_of(json.loads(rest[:length])), "chat" in path
         record = self._records[script.id] = {"received": came, "writes": [], "head": head.decode("latin-1")}
-        self._task = asyncio.create_task(self._play(script, list(writes_of(script, chat)), record))
+        self._task = asyncio.create_task(self._play(script, writes_of(script, chat), record))
 
-    async def _play(self, script: Script, writes: list[Write], record: dict[str, Any]) -> None:
+    async def _play(self, script: Script, writes: Iterator[Write], record: dict[str, Any]) -> None:
+        """The writes are made as they go: many answers that begin together must not wait for one another."""
         loop = asyncio.get_running_loop()
         start = loop.time() - (time.perf_counter() - record["received"])
         await asyncio.sleep(max(0.0, start + script.head_after_s - loop.time()))

@@ -1,8 +1,7 @@
 """A session with the golden server, for tests of load: each prompt's text is the script of its answer."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Literal
 
 from golden_server import GoldenServer, Script, body
@@ -28,7 +27,9 @@ class GoldenSession:
     timing = "perf_counter"
     server_pid = None
 
-    def __init__(self, server: GoldenServer | None, script: Callable[[int], Script] = lambda _: Script(), url: str | None = None) -> None:
+    def __init__(
+        self, server: GoldenServer | None, script: Callable[[int], Script] = lambda _: Script(), url: str | None = None
+    ) -> None:
         self._server, self._script, self._url = server, script, url
         self.bodies: list[tuple[str, tuple[str, ...]]] = []
         """(prompt, history) of each body."""

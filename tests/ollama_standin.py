@@ -7,7 +7,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -35,6 +35,8 @@ class OllamaStandin:
         installed, library: models that it has, and those that it could pull.
         eos_after: tokens after which the model ends by itself.
         pace_s: between two tokens.
+        words: the tokens that it says, over and over.
+        count: tokens of a prompt.
         fail_after: tokens after which the stream breaks off with an error.
         forgetful: it drops a stream without its last object, as Ollama does when one token comes over thirty times in a row.
     """
@@ -42,6 +44,7 @@ class OllamaStandin:
     def __init__(
         self, installed: tuple[str, ...] = ("gemma3:270m",), library: tuple[str, ...] = ("gemma3:1b",), *, eos_after: int | None = None,
         pace_s: float = 0.0, fail_after: int | None = None, forgetful: bool = False, thinks: bool = False, load_s: float = 0.0,
+        words: tuple[str, ...] = WORDS, count: Callable[[str], int] = lambda text: len(text.split()) + 1,
     ) -> None:  # fmt: skip
         self.installed, self.library = list(installed), list(library)
         self.eos_after, self.pace_s, self.fail_after, self.forgetful, self.thinks = (
@@ -51,7 +54,7 @@ class OllamaStandin:
             forgetful,
             thinks,
         )
-        self.load_s = load_s
+        self.load_s, self.words, self.count = load_s, words, count
         self.loaded: dict[str, tuple[datetime, dict[str, Any]]] = {}
         """Name → (until when, options that it was loaded with)."""
         self.loads = 0
@@ -189,7 +192,7 @@ class OllamaStandin:
             raise RefusedError(400, f'"{body["model"]}" does not support thinking')
         began = time.perf_counter_ns()
         load_ns = self._load(name, body)
-        prompt_tokens = len(prompt.split()) + 1  # the tokenizer's beginning of sequence
+        prompt_tokens = self.count(prompt)
         room = self.loaded[name][1].get("num_ctx", 4096)
         if prompt_tokens >= room and not body.get("truncate", True):
             raise RefusedError(400, "the input length exceeds the context length")
@@ -204,7 +207,7 @@ class OllamaStandin:
 
     def _objects(self, body: dict[str, Any], prompt_tokens: int, wrap: Any, began: int, load_ns: int) -> Iterator[dict[str, Any]]:
         limit = (body.get("options") or {}).get("num_predict", -1)
-        ends = self.eos_after if self.eos_after is not None else 10**9 if limit >= 0 else len(WORDS)
+        ends = self.eos_after if self.eos_after is not None else 10**9 if limit >= 0 else len(self.words)
         count = ends if limit < 0 else min(ends, limit)
         prefilled = time.perf_counter_ns()
         for number in range(count):
@@ -212,7 +215,7 @@ class OllamaStandin:
             if number == self.fail_after:
                 yield {"error": "an error was encountered while running the model"}
                 return
-            yield {"model": body["model"], "created_at": _now(), **wrap(WORDS[number % len(WORDS)]), "done": False}
+            yield {"model": body["model"], "created_at": _now(), **wrap(self.words[number % len(self.words)]), "done": False}
         if self.forgetful:
             return
         now = time.perf_counter_ns()
@@ -227,6 +230,7 @@ class OllamaStandin:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     ollama: OllamaStandin
 
     def do_GET(self) -> None:

@@ -144,3 +144,13 @@ def test_bursts_count_as_one() -> None:
     runs = [value for value in (noise.random() for _ in range(2000)) for _ in range(10)]
     assert bunching(runs, 0.99) == pytest.approx(10, rel=0.15)
     assert bunching(runs, 0.5) == pytest.approx(10, rel=0.15)
+
+
+def test_only_the_worst_requests_matter() -> None:
+    """One run of ten in ten is slow, all of it; the other requests differ singly."""
+    noise = random.Random(3)
+    excesses = [noise.random() + 10 * slow for slow in (noise.random() < 0.1 for _ in range(2000)) for _ in range(10)]
+    assert bunching(excesses, 0.99) > 5
+    assert bunching(excesses, 0.5) < 5
+    noise.shuffle(excesses)
+    assert bunching(excesses, 0.99) < 1.5

@@ -40,13 +40,15 @@ def measured(session: GoldenSession, planned: PlannedCase, phases: list[tuple[st
 def test_closed(server: GoldenServer) -> None:
     session = GoldenSession(server)
     outcome = measured(session, planned_load(Load(arrivals="closed", concurrency=2), clients=2, warmup=3))
-    for one in outcome.requests: print(one)
+    for one in outcome.requests:
+        print(one)
     print(outcome.values, outcome.warnings)
     assert 0
+
 
 def test_open(server: GoldenServer) -> None:
     session = GoldenSession(server)
     outcome = measured(session, planned_load(Load(arrivals="poisson", rate=100.0), clients=2, warmup=3, iterations=200))
-    print(sorted(one.sent_s-one.scheduled_s-one.values.get("connect_s",0) for one in outcome.requests)[-20:])
+    print(sorted(one.sent_s - one.scheduled_s - one.values.get("connect_s", 0) for one in outcome.requests)[-20:])
     print(outcome.values, outcome.warnings)
     assert 0

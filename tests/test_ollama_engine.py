@@ -151,7 +151,8 @@ def test_what_goes_wrong_is_an_error_of_the_request() -> None:
         session = load(standin)
         long = session.generate(Prompt(0, "word " * 600, ()), 8, "length", time.perf_counter)
         assert long.error and long.error.startswith("http_4xx:")
-        assert session.generate(Prompt(0, "", ()), 8, "length", time.perf_counter).error, "an empty prompt only loads"
+        with pytest.raises(UnsupportedError, match="no empty prompt"):
+            session.generate(Prompt(0, "", ()), 8, "length", time.perf_counter)
 
 
 def test_history_comes_in_turn() -> None:

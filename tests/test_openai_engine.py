@@ -244,7 +244,9 @@ def test_a_request_through_every_preset(golden: GoldenServer, name: str, form: P
     assert generation.text == golden_text(Script(tokens=12))
     assert (generation.prompt_tokens, generation.token_source) == (7, "usage")
     writes = [at for at, tokens in golden.records()[f"{name}-{form}"]["writes"] if tokens]
-    assert generation.sent < writes[0] <= generation.event_times[-12] and generation.last_content == generation.event_times[-1]
+    times = [at for at, tokens in zip(generation.event_times, generation.event_tokens, strict=True) if tokens]
+    assert generation.sent < writes[0] <= times[0] == generation.first_content
+    assert writes[-1] <= times[-1] == generation.last_content
 
 
 def test_the_engine_connects_to_a_server_without_a_list_of_models(golden: GoldenServer) -> None:

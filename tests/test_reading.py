@@ -8,6 +8,7 @@ import pytest
 from fakes import START, make_failure, make_measurement, make_planned, make_run, store_report
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from load_fakes import make_load_report
 
 from results.reading import RunSummary
 from results.records import Failure, Measurement, Report
@@ -63,3 +64,14 @@ def test_lists_and_reports_count_alike(tmp_path: Path, tries: list[tuple[int, st
     summary = summary_of(report, tmp_path)
     assert summary.measured == len(report.measurements)
     assert summary.failed == len(unresolved(report.measurements, report.failures))
+
+
+def test_a_summary_counts_the_cases_under_load(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'r.db'}"
+    loaded = make_load_report()
+    with Store.writing(url) as store:
+        store.add_run(make_run())
+        store.add_run(loaded.run)
+        found = {run.run_id: run.loads for run in store.runs()}
+    assert found[loaded.run.run_id] == sum(one.case.load is not None for one in loaded.run.planned) > 0
+    assert found[make_run().run_id] == 0

@@ -2,6 +2,8 @@
 
 import random
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from results.records import Request
 from results.saturation import MIN_REQUESTS, Saturation, knee, over_saturated
 from tests.fakes import make_request
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(scope="module")
 def simulated() -> dict[str, Any]:
-    return runpy.run_path(str(Path(__file__).parent.parent / "benchmarks/saturation.py"))
+    return runpy.run_path(str(ROOT / "benchmarks/saturation.py"))
 
 
 def at_even_times(count: int, capacity: float, **changes: object) -> list[Request]:
@@ -76,15 +80,15 @@ def test_refused_requests_leave_at_once_and_timed_out_ones_stay() -> None:
 
 @pytest.mark.parametrize("server", ["one slot", "four slots", "shared"])
 def test_stable_queues_are_not_called_over_saturated(simulated: dict[str, Any], server: str) -> None:
-    calls = [simulated["share_called"](server, load, count, 50) for load in (0.5, 0.8, 0.9) for count in (60, 150)]
+    calls = [simulated["share_called"](server, load, count, 25) for load in (0.5, 0.8, 0.9) for count in (60, 150)]
     assert sum(calls) / len(calls) <= 0.02
 
 
 @pytest.mark.parametrize("server", ["one slot", "four slots", "shared"])
 def test_overloads_are_found(simulated: dict[str, Any], server: str) -> None:
-    assert simulated["share_called"](server, 1.2, 300, 50) >= 0.94
-    assert simulated["share_called"](server, 1.5, 100, 50) >= 0.94
-    assert simulated["share_called"](server, 2.0, 100, 50, rate_known=False) >= 0.94
+    assert simulated["share_called"](server, 1.2, 300, 30) >= 0.9
+    assert simulated["share_called"](server, 1.5, 100, 30) >= 0.9
+    assert simulated["share_called"](server, 2.0, 100, 30, rate_known=False) >= 0.9
 
 
 def test_chance_arrivals_are_not_taken_for_a_slow_server(simulated: dict[str, Any]) -> None:
@@ -97,6 +101,14 @@ def test_chance_arrivals_are_not_taken_for_a_slow_server(simulated: dict[str, An
         for n, (sent, (first, last)) in enumerate(zip(at, times, strict=True))
     ]
     assert over_saturated(requests, rate=100 / 120).over_saturated is False
+
+
+@pytest.mark.slow
+def test_the_simulation_prints_its_tables() -> None:
+    command = [sys.executable, "-P", "benchmarks/saturation.py", "--runs", "1", "--proofs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 3 * 6 * 4 + 2 + 3 * 4 * 2
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ def engines(as_json: bool) -> int:
 
     from bench.engines import engine_names, support
     from bench.environment import installed
-    from bench.tables import Column, console, table
+    from bench.tables import Column, Fitted, console, table
 
     able = {name: support(name) for name in engine_names()}
     versions = {name: {package: installed(package) for package in one.packages} for name, one in able.items()}
@@ -25,20 +25,25 @@ def engines(as_json: bool) -> int:
         return 0
     loads = {"folder": "safetensors", "gguf": "GGUF", "served": "what its server has"}
     found = list(able.values())
-    columns = [
-        Column("Engine", list(able)),
-        Column("Loads", [loads[one.weights] for one in found], wraps=11),
-        Column("Devices", [", ".join(one.devices) for one in found], wraps=8),
-        Column("Quantizations", [", ".join(one.quantizations) for one in found], wraps=10),
-        Column("Modalities", [", ".join(one.modalities) for one in found], wraps=6),
-        Column("Log-probabilities", ["yes" if one.log_probabilities else "no" for one in found], wraps=17),
+    first = [Column("Engine", list(able)), Column("Loads", [loads[one.weights] for one in found], wraps=11)]
+    where = Column("Devices", [", ".join(one.devices) for one in found], wraps=8)
+    more = [
+        Column("Quantizations", [", ".join(one.quantizations) for one in found], wraps=13),
+        Column("Modalities", [", ".join(one.modalities) for one in found]),
+        Column("Log-probabilities", [_yes(one.log_probabilities) for one in found]),
         Column("Counts from", [one.token_counts for one in found]),
-        Column("Batch", ["yes" if one.batch else "no" for one in found]),
-        Column("Load", ["yes" if one.concurrent else "no" for one in found]),
-        Column("Needs", [_needs(versions[name], one.extra) for name, one in able.items()], wraps=20),
+        Column("Batch", [_yes(one.batch) for one in found]),
     ]
-    console().print(table(columns))
+    last = [
+        Column("Load", [_yes(one.concurrent) for one in found]),
+        Column("Needs", [_needs(versions[name], one.extra) for name, one in able.items()], wraps=18),
+    ]
+    console().print(Fitted((table([*first, where, *more, *last]), table([*first, where, *last]))))
     return 0
+
+
+def _yes(able: bool) -> str:
+    return "yes" if able else "no"
 
 
 def _needs(versions: "dict[str, str | None]", extra: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bench.engines.codecs import FolderCodec, NoCodec
 from bench.engines.openai import chat_messages, plain_text
-from bench.engines.protocol import Source, Support
+from bench.engines.protocol import Source, Support, UnsupportedError
 from bench.engines.served import Codec, HttpSession
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.workloads import Prompt
@@ -43,14 +43,19 @@ class OllamaWire:
         return "ollama-chat" if form == "chat" else "ollama-generate"
 
     def body(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], history: Sequence[str] = ()) -> bytes:
-        """One request. Ollama cannot ignore the end of sequence; with `length` the model's own stop texts are off at least."""
+        """One request. Ollama cannot ignore the end of sequence; with `length` the model's own stop texts are off at least.
+
+        Raises:
+            UnsupportedError: a plain prompt is empty, which Ollama would take as a wish to load the model.
+        """
+        text = plain_text(prompt.text, history)
+        if prompt.form == "plain" and not text:
+            raise UnsupportedError("Ollama answers no empty prompt: take it out of the prompts.")
         options: dict[str, Any] = {**self._options, "num_predict": output_tokens, "temperature": 0, "seed": 0}
         if stop == "length":
             options["stop"] = []
         fields: dict[str, Any] = (
-            {"messages": chat_messages(prompt.text, history)}
-            if prompt.form == "chat"
-            else {"prompt": plain_text(prompt.text, history), "raw": True}
+            {"messages": chat_messages(prompt.text, history)} if prompt.form == "chat" else {"prompt": text, "raw": True}
         )
         return json.dumps(self._always | fields | {"options": options}, ensure_ascii=False, separators=(",", ":")).encode()
 

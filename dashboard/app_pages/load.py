@@ -20,7 +20,7 @@ def page() -> None:
     if not runs:
         nothing("The store holds no runs yet. Put a server under load first, then reload this page:")
         return
-    run = parts.choose_run("Run", "run", runs, default=runs[0])
+    run = parts.choose_run("Run", "run", runs, default=next((run for run in runs if run.loads), runs[0]))
     if run is None:
         return
     report = source.report(run)

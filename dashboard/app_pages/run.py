@@ -48,6 +48,8 @@ def page() -> None:
     rows = summarize(report)
     show_facts(run, report)
     show_cases(rows, names, common_words(report.run.planned))
+    if run.loads:
+        st.page_link("app_pages/load.py", label="The loads of this run, drawn", query_params={"run": run.run_id})
     show_failures(report)
     show_speed(report, rows, names)
     show_memory(report, names)

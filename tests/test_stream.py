@@ -1,0 +1,328 @@
+"""What bytes become: texts, tokens per event and times, for each dialect, and every way in which a stream is broken."""
+
+import json
+from itertools import accumulate
+from typing import Any
+
+import pytest
+from golden_server import Script, count_tokens, golden_text, token_text, writes_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.event_tokens import event_tokens
+from monitor.stream import Answer, Dialect, read_answer
+from results.records import ERROR_KINDS
+
+
+def sse(*events: Any) -> bytes:
+    return b"".join(b"data: %s\n\n" % (event if isinstance(event, bytes) else json.dumps(event).encode()) for event in events)
+
+
+def chat(content: str | None = None, finish: str | None = None, reasoning: str | None = None, **more: Any) -> dict[str, Any]:
+    delta = {"content": content, "reasoning_content": reasoning}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} | more
+
+
+def usage(prompt: Any, output: Any, **more: Any) -> dict[str, Any]:
+    return {"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": output} | more}
+
+
+def lines(*objects: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in objects)
+
+
+def timed(*parts: bytes) -> list[tuple[float, bytes]]:
+    """Parts that come one a second, from 1 s on."""
+    return [(float(number), part) for number, part in enumerate(parts, 1)]
+
+
+def read(*parts: bytes, dialect: Dialect = "openai-chat", **options: Any) -> Answer:
+    return read_answer(timed(*parts), dialect, **options)
+
+
+ROLE, DONE = chat(""), b"[DONE]"
+
+
+def test_a_whole_chat_answer() -> None:
+    answer = read(sse(ROLE), sse(chat("Hel")), sse(chat("lo")), sse(chat(None, "length")), sse(usage(5, 2), DONE))
+    assert answer == Answer(
+        event_times=(1.0, 2.0, 3.0, 4.0, 5.0),
+        event_tokens=(0, 1, 1, 0, 0),
+        text="Hello",
+        first_content=2.0,
+        last_content=3.0,
+        prompt_tokens=5,
+        output_tokens=2,
+        token_source="usage",
+        finish_reason="length",
+    )
+
+
+def test_plain_completions() -> None:
+    said = [{"choices": [{"text": text, "finish_reason": None}]} for text in ("a", " b")]
+    answer = read(
+        sse(*said), sse({"choices": [{"text": "", "finish_reason": "stop"}]}, usage(1, 2), DONE), dialect="openai-completions"
+    )
+    assert (answer.text, answer.event_tokens, answer.finish_reason, answer.error) == ("a b", (1, 1, 0, 0), "stop", None)
+    assert (answer.first_content, answer.last_content) == (1.0, 1.0)
+
+
+def test_thinking_counts_as_output_but_is_not_content() -> None:
+    for field in ("reasoning_content", "reasoning"):
+        thought = {"choices": [{"delta": {"content": None, field: "hm"}}]}
+        answer = read(sse(ROLE), sse(thought), sse(chat("yes")), sse(chat(None, "stop"), usage(1, 2), DONE))
+        assert (answer.reasoning, answer.text, answer.event_tokens) == ("hm", "yes", (0, 1, 1, 0, 0))
+        assert (answer.first_reasoning, answer.first_content, answer.last_content) == (2.0, 3.0, 3.0)
+
+
+def test_who_only_thinks_has_tokens_but_no_content() -> None:
+    answer = read(sse(chat(reasoning="a")), sse(chat(reasoning="b")), sse(chat(None, "length"), usage(1, 2), DONE))
+    assert (answer.first_content, answer.last_content, answer.first_reasoning) == (None, None, 1.0)
+    assert (answer.event_tokens, answer.output_tokens, answer.error) == ((1, 1, 0, 0), 2, None)
+
+
+def test_the_servers_running_count_is_exact() -> None:
+    """As of vLLM with usage in every event, and of llama.cpp with timings in every event; the last token has no text."""
+    for counted in (
+        lambda n: {"usage": {"completion_tokens": n}},
+        lambda n: {"timings": {"predicted_n": n, "predicted_ms": 1.0}},
+    ):
+        answer = read(
+            sse(chat("", **counted(0)), chat("abc", **counted(3)), chat("d", **counted(4)), chat("", "stop", **counted(5)), DONE)
+        )
+        assert (answer.event_tokens, answer.output_tokens, answer.uneven) == ((0, 3, 2, 0), 5, False)
+
+
+@pytest.mark.parametrize("counts", [(5, 5, 5), (0, 0, 5), (3, 2, 5), (1, 2, 9)])
+def test_a_running_count_that_cannot_be_one_is_not_believed(counts: tuple[int, ...]) -> None:
+    events = [chat(text, usage={"completion_tokens": count}) for text, count in zip(("a", "b", "cd"), counts, strict=True)]
+    answer = read(sse(*events, chat(None, "length"), usage(1, 5), DONE))
+    assert (answer.output_tokens, answer.uneven, answer.event_tokens) == (5, True, (1, 1, 3, 0, 0))
+
+
+def test_the_end_of_sequence_token_counts_with_the_last_text() -> None:
+    def answer(finish: str) -> Answer:
+        return read(sse(chat("a"), chat("b"), chat(None, finish), usage(1, 3), DONE))
+
+    assert (answer("stop").event_tokens, answer("stop").uneven) == ((1, 2, 0, 0), False)
+    assert answer("length").uneven
+
+
+def test_a_tokenizer_says_how_many_tokens_an_event_carried() -> None:
+    parts = sse(chat(" a b c"), chat(" d"), chat(" e f", "length"), usage(1, 6), DONE)
+    answer = read(parts, count=count_tokens)
+    assert (answer.event_tokens, answer.uneven, answer.token_source) == ((3, 1, 2, 0), False, "usage")
+    other = read(parts, count=len)
+    assert (other.output_tokens, other.uneven, sum(other.event_tokens)) == (6, True, 6)
+
+
+def test_without_usage_the_tokenizer_counts_and_without_one_nobody_does() -> None:
+    parts = sse(chat(" a b"), chat(" c", "length"), DONE)
+    counted = read(parts, count=count_tokens)
+    assert (counted.event_tokens, counted.output_tokens, counted.token_source) == ((2, 1), 3, "tokenizer")
+    unknown = read(parts)
+    assert (unknown.event_tokens, unknown.output_tokens, unknown.token_source, unknown.error) == ((1, 1), None, None, None)
+
+
+@pytest.mark.parametrize("broken", [-1, True, 2.5, "7", None, 10**30, [], 0])
+def test_a_count_that_is_none_is_not_believed(broken: Any) -> None:
+    answer = read(sse(chat("a", "length"), usage(broken, broken), DONE))
+    assert (answer.prompt_tokens, answer.output_tokens, answer.error) == (None, None, None)
+
+
+def test_llama_cpp_timings() -> None:
+    timings = {"cache_n": 4, "prompt_n": 6, "prompt_ms": 30.0, "predicted_n": 11, "predicted_ms": 200.0}
+    answer = read(sse(*(chat(letter) for letter in "abcdefghijk"), chat(None, "length", timings=timings), DONE))
+    assert (answer.prompt_tokens, answer.output_tokens, answer.event_tokens) == (10, 11, (1,) * 11 + (0,))
+    assert answer.values == {
+        "cached_prompt_tokens": 4.0,
+        "server_prefill_s": 0.03,
+        "server_decode_s": 0.2,
+        "server_decode_tps": 50.0,
+    }
+
+
+def test_cached_prompt_tokens_of_the_usage() -> None:
+    answer = read(sse(chat("a", "length"), usage(9, 1, prompt_tokens_details={"cached_tokens": 8}), DONE))
+    assert answer.values == {"cached_prompt_tokens": 8.0}
+    assert read(sse(chat("a", "length"), usage(9, 1, prompt_tokens_details=None), DONE)).values == {}
+
+
+LAST = {
+    "done": True, "done_reason": "length", "total_duration": 3_000_000_000, "load_duration": 500_000_000, "prompt_eval_count": 7,
+    "prompt_eval_duration": 250_000_000, "eval_count": 3, "eval_duration": 1_000_000_000,
+}  # fmt: skip
+OLLAMA_VALUES = {
+    "server_total_s": 3.0, "server_load_s": 0.5, "server_prefill_s": 0.25, "server_decode_s": 1.0, "server_decode_tps": 2.0,
+}  # fmt: skip
+
+
+def test_ollama_chat() -> None:
+    said = [
+        {"message": {"role": "assistant", "content": text, "thinking": thought}}
+        for text, thought in (("", "hm"), ("a", ""), ("b", ""))
+    ]
+    answer = read(*(lines(one) for one in said), lines(LAST | {"message": {"content": ""}}), dialect="ollama-chat")
+    assert (answer.text, answer.reasoning, answer.event_tokens, answer.event_times) == (
+        "ab",
+        "hm",
+        (1, 1, 1, 0),
+        (1.0, 2.0, 3.0, 4.0),
+    )
+    assert (answer.first_reasoning, answer.first_content, answer.last_content) == (1.0, 2.0, 3.0)
+    assert (answer.prompt_tokens, answer.output_tokens, answer.finish_reason, answer.values) == (7, 3, "length", OLLAMA_VALUES)
+    assert answer.error is None
+
+
+def test_ollama_generate() -> None:
+    said = [lines({"response": text, "done": False}) for text in "abc"]
+    answer = read(*said, lines(LAST | {"response": "", "done_reason": "stop"}), dialect="ollama-generate")
+    assert (answer.text, answer.event_tokens, answer.finish_reason, answer.values) == ("abc", (1, 1, 1, 0), "stop", OLLAMA_VALUES)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_what_server_sent_events_allow(start: bytes, end: str) -> None:
+    said = 'data: {"choices":\ndata: [{"delta": {"content":"ü"}}]}\n\n: ping\n\nevent: x\nid: 1\nretry: 3\ndata:{"choices": [{"delta": {"content": "b"}, "finish_reason": "stop"}]}\n\n\n\ndata: [DONE]'
+    answer = read(start + said.replace("\n", end).encode())
+    assert (answer.text, answer.event_tokens, answer.error) == ("üb", (1, 1), None)
+
+
+def broken(*events: Any, **options: Any) -> tuple[str, str]:
+    answer = read(sse(ROLE, chat("kept")), *events, **options)
+    assert answer.error
+    assert answer.text == "kept"
+    assert answer.event_times[:2] == (1.0, 1.0)
+    kind, _, what = answer.error.partition(": ")
+    assert kind in ERROR_KINDS
+    return kind, what
+
+
+def test_a_broken_stream_is_an_error_of_its_kind_and_keeps_what_came_before() -> None:
+    assert broken() == ("disconnected", "the stream ended without a finish reason")
+    assert broken(error="timeout: no end within 2 s") == ("timeout", "no end within 2 s")
+    assert broken(sse(chat(None, "length")), error="disconnected: gone") == ("disconnected", "gone")
+    assert broken(sse({"error": {"message": "out\x1b[1m of\nmemory"}}), error="disconnected: gone") == (
+        "server_error",
+        "out of memory",
+    )
+    assert broken(sse({"error": "no"})) == ("server_error", "no")
+    assert broken(sse({"object": "error", "message": "no"})) == ("server_error", "no")
+    assert broken(b'error: {"code": 500}\n\n') == ("server_error", '{"code": 500}')
+    assert broken(b'{"error": {"message": "bare"}}\n') == ("server_error", "bare")
+    assert broken(sse(chat(None, "abort"), DONE)) == ("server_error", "the server gave up with the finish reason 'abort'")
+    assert broken(b"<html>busy</html>") == ("bad_stream", "a line that is no server-sent event: <html>busy</html>")
+    assert broken(sse(b'{"choices": [')) == ("bad_stream", 'an event that is no JSON object: {"choices": [')
+    for event in (b"\xff", b"[" * 100_000, b"1", sse(chat("x"))[6:40], json.dumps(chat()).replace("null", '["x"]', 1).encode()):
+        assert broken(sse(event))[0] == "bad_stream"
+
+
+def test_a_whole_body_that_is_no_stream() -> None:
+    for body, kind in [
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        (b": ping\n\n", "empty"),
+        (sse(DONE), "empty"),
+        (sse(ROLE, chat(None, "stop"), usage(1, 1), DONE), "empty"),
+        (b"<!doctype html>\n<p>Welcome to nginx</p>\n", "bad_stream"),
+        (b"Internal Server Error", "bad_stream"),
+        (json.dumps({"choices": [{"message": {"content": "x"}}]}).encode(), "bad_stream"),
+        (b'{"error": {"message": "no such model"}}', "server_error"),
+    ]:
+        answer = read(body)
+        assert (answer.error or "").partition(":")[0] == kind, body
+        assert answer.event_tokens == (0,) * len(answer.event_times)
+    assert (read(b"<html>", dialect="ollama-chat").error or "").startswith("bad_stream: ")
+    assert read(lines({"error": "model not found"}), dialect="ollama-generate").error == "server_error: model not found"
+    assert (read(lines({"response": "a"}), dialect="ollama-generate").error or "").startswith("disconnected: ")
+
+
+def test_a_refusal_is_not_read() -> None:
+    assert read(b'{"error": "x"}', error="http_5xx: 503 busy") == Answer(error="http_5xx: 503 busy")
+
+
+def test_after_the_protocols_own_end_nothing_is_missing() -> None:
+    assert read(sse(chat("a", "stop"), DONE), error="timeout: no end within 2 s").error is None
+
+
+def test_half_a_character_is_replaced() -> None:
+    answer = read(sse(b'{"choices": [{"delta": {"content": "a\\ud83d"}, "finish_reason": "stop"}]}'))
+    assert answer.text == "a\ufffd"
+
+
+GOLDEN = Script(tokens=6, reasoning=2, pings=True, per_event=2, usage="each")
+BODY = b"".join(write.data for write in writes_of(GOLDEN, chat=True))
+OLLAMA = lines({"response": "grüße"}, {"response": " 🙂"}, LAST | {"response": ""})
+
+
+@given(
+    body=st.sampled_from([(BODY, "openai-chat"), (BODY.replace(b"\n", b"\r\n"), "openai-chat"), (OLLAMA, "ollama-generate")]),
+    cuts=st.lists(st.integers(0, len(BODY)), max_size=40),
+)
+def test_however_the_bytes_come_the_answer_is_the_same_and_each_event_has_the_time_of_its_end(
+    body: tuple[bytes, Dialect], cuts: list[int]
+) -> None:
+    data, dialect = body
+    ends = [*sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parts = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    whole, answer = read(data, dialect=dialect), read(*parts, dialect=dialect)
+    assert whole.error is None
+    for name in (
+        "event_tokens",
+        "text",
+        "reasoning",
+        "prompt_tokens",
+        "output_tokens",
+        "finish_reason",
+        "uneven",
+        "error",
+        "values",
+    ):
+        assert getattr(answer, name) == getattr(whole, name)
+    gap = b"\n" if dialect == "ollama-generate" else b"\r\n\r\n" if b"\r" in data else b"\n\n"
+    closed = [position for position in accumulate(len(part) + len(gap) for part in data.split(gap)[:-1])]
+    with_data = [part.lstrip().startswith((b"data: {", b"{")) for part in data.split(gap)[:-1]]
+    reads = list(accumulate(map(len, parts)))
+    expected = [
+        1.0 + next(n for n, end in enumerate(reads) if end >= position)
+        for position, kept in zip(closed, with_data, strict=True)
+        if kept
+    ]
+    assert list(answer.event_times) == expected
+
+
+def test_the_golden_script_is_read_back() -> None:
+    answer = read(BODY)
+    assert (answer.reasoning, answer.text) == (token_text(0) + token_text(1), golden_text(GOLDEN))
+    assert (answer.event_tokens, answer.output_tokens, answer.prompt_tokens) == ((0, 2, 2, 2, 0), 6, 7)
+
+
+@given(
+    texts=st.lists(st.text(st.sampled_from("ab 🙂"), max_size=5), max_size=12),
+    total=st.one_of(st.none(), st.integers(1, 60)),
+    data=st.data(),
+)
+def test_shares_add_up_to_the_total(texts: list[str], total: int | None, data: st.DataObject) -> None:
+    counted = data.draw(st.lists(st.one_of(st.none(), st.integers(0, 60)), min_size=len(texts), max_size=len(texts)))
+    tokens, _ = event_tokens(
+        texts, counted, total, data.draw(st.booleans()), data.draw(st.sampled_from([None, len, count_tokens]))
+    )
+    full = [share for share, text in zip(tokens, texts, strict=True) if text]
+    assert all(share == 0 for share, text in zip(tokens, texts, strict=True) if not text)
+    if full:
+        assert sum(full) == (total or len(full))
+        assert full[0] >= 1
+        assert min(full) >= 0
+
+
+def test_shares_follow_the_length_of_the_text() -> None:
+    assert event_tokens(["aa", "", "aaaaaa"], [None] * 3, 4, False, None) == ((1, 0, 3), True)
+    assert event_tokens(["a" * 100, "a", "a"], [None] * 3, 4, False, None) == ((2, 1, 1), True)
+    assert event_tokens(["a", "a", "a"], [None] * 3, 2, False, None) == ((1, 0, 1), True)
+
+
+def test_a_line_of_megabytes_in_many_reads() -> None:
+    body = sse(chat("x" * 4_000_000, "length"), usage(1, 1), DONE)
+    parts = [body[start : start + 1000] for start in range(0, len(body), 1000)]
+    answer = read(*parts)
+    assert (len(answer.text), answer.error, answer.first_content) == (4_000_000, None, float(len(parts)))

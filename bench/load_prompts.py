@@ -14,8 +14,10 @@ from bench.workloads import Decode, Encode, Prompt, Prompts
 from results.errors import UsageError
 from results.records import PromptFormat
 
-ATTEMPTS = 8
-"""At one length: where a text is cut, its last word may come out as more or fewer tokens."""
+OPENINGS = ("So ", "And so ", "And then so ")
+"""Where a text is cut, its end may come out as more or fewer tokens or join what follows, so that some lengths do not exist:
+these words shift it."""
+ATTEMPTS = 16
 SPREAD = 10
 """Prompts among which the share that has the common prefix is kept."""
 
@@ -147,9 +149,9 @@ class _Writer:
         """The text with as much of a body between `before` and `after` as `measure` needs to give `target`."""
         # Beginnings of one length in characters are mostly of one length in tokens: the first shows how many those are.
         kept = max(0, target - self._extra.get(len(before), 0))
-        tried: set[int] = set()
+        openings, opening, tried = iter(OPENINGS), "", set[int]()
         for _ in range(ATTEMPTS):
-            text = before + self._beginning(index, kept) + after
+            text = before + opening + self._beginning(index, kept) + after
             if (found := measure(text)) == target:
                 self._extra[len(before)] = target - kept
                 return text
@@ -157,8 +159,9 @@ class _Writer:
                 break
             tried.add(kept)
             kept = max(0, kept + target - found)
-            while kept in tried:
-                kept += 1
+            if kept in tried:
+                opening = next(openings, opening)
+                tried.clear()
         return None
 
     def _beginning(self, index: int, kept: int) -> str:

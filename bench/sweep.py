@@ -2,7 +2,6 @@
 
 import signal
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,19 +13,16 @@ from bench.cache import cache_folder
 from bench.contents import keeper
 from bench.engines import support
 from bench.engines.protocol import Server
-from bench.expansion import with_load
 from bench.launch import Outside, launch
 from bench.plan import Plan
 from bench.schedule import DECIDED, Batch, pending, rounds
-from bench.serving import next_loads, processes_of, reached
-from bench.suite import Suite
+from bench.serving_sweep import further_cases
 from bench.weights import Form, Progress, ResolvedModel
 from bench.worker import Job
 from bench.workloads import Prompts, load_prompts
 from results.errors import GemmeterError
-from results.records import ContentPolicy, Failure, Load, Measurement, PlannedCase, Report, Request, Run, RunEvent, Score
+from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, RunEvent, Score
 from results.scorers import score_request
-from results.summary import by_case
 from results.store import Store
 
 Outcome = Measurement | Failure
@@ -159,29 +155,6 @@ class Sweep:
             for request in requests
             for score in score_request(scorer, request, prompts.reference(request.prompt_index))
         ]
-
-
-def further_cases(suite: Suite, report: Report) -> tuple[PlannedCase, ...]:
-    """What a serving sweep measures next, by what it measured so far: new loads, or known ones in more processes; none for
-    other suites, or at its end."""
-    serving = suite.serving
-    if serving is None:
-        return ()
-    measured, failed = by_case(report)
-    configurations: dict[str, dict[Load, PlannedCase]] = defaultdict(dict)
-    for planned in report.run.planned:
-        if planned.case.load:
-            configurations[planned.case.config_id][planned.case.load] = planned
-    found = []
-    for known in configurations.values():
-        first = next(iter(known.values()))
-        done = [reached(serving, one, measured[one.case.case_id], failed[one.case.case_id]) for one in known.values()]
-        for load in next_loads(serving, done):
-            planned = known.get(load) or with_load(first, load, suite)
-            processes = processes_of(serving, load, planned.processes, done)
-            if load not in known or processes > planned.processes:
-                found.append(planned.model_copy(update={"processes": processes}))
-    return tuple(found)
 
 
 def _needed(planned: PlannedCase) -> tuple[str, Form]:

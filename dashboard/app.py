@@ -12,7 +12,7 @@ def main() -> None:
         [
             st.Page("app_pages/runs.py", title="Runs", url_path="runs", default=True),
             st.Page(parts.RUN_PAGE, title="Run", url_path="run"),
-            st.Page("app_pages/load.py", title="Load", url_path="load"),
+            st.Page(parts.LOAD_PAGE, title="Load", url_path="load"),
             st.Page(parts.COMPARE_PAGE, title="Compare", url_path="compare"),
         ],
         position="top",

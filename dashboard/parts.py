@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RUN_PAGE = "app_pages/run.py"
 COMPARE_PAGE = "app_pages/compare.py"
+LOAD_PAGE = "app_pages/load.py"
 CHART_CONFIG = {"displaylogo": False}
 
 

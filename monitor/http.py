@@ -22,8 +22,6 @@ Clock = Callable[[], float]
 
 MAX_IDLE_S = 4.0
 """Servers close idle connections after five seconds and more; one that dies just as it is used again is an error."""
-SECOND_ADDRESS_AFTER_S = 0.25
-"""When a host has several addresses and the first does not answer."""
 _URL_SAFE = "/?%:@!$&'()*+,;=~-._"
 MIN_SECRET = 6
 """Shorter header values are no secrets, and would be found in any text."""
@@ -134,12 +132,7 @@ class Client:
         started = self._clock()
         try:
             async with asyncio.timeout_at(deadline) as limit:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._clock),
-                    *self._address,
-                    ssl=self._ssl,
-                    happy_eyeballs_delay=SECOND_ADDRESS_AFTER_S,
-                )
+                _, connection = await loop.create_connection(lambda: Connection(self._clock), *self._address, ssl=self._ssl)
         except OSError as error:
             late = limit.expired()
             exchange.error = f"timeout: no connection within {self._timeout_s:g} s" if late else f"connect: {reason(error)}"

@@ -30,12 +30,14 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def quantity(value: float | None, unit: str, low: float | None = None, high: float | None = None) -> str:
-    """A value with its unit and, when given, its interval in the same unit: `47.4 ms [46.9, 48.1]`; `–` when unknown."""
+    """A value with its unit and, when given, its interval in the same unit: `47.4 ms [46.9, 48.1]`, `2.5/s`; `–` when unknown."""
     if value is None:
         return "–"
     factor, name = scale(value, unit)
     interval = "" if low is None or high is None else f" [{number(low / factor)}, {number(high / factor)}]"
     shown = number(value / factor)
+    if name.startswith("1/"):
+        return f"{shown}{name[1:]}{interval}"
     return f"{shown}{interval}" if name in ("score", "share", "ratio", "count") else f"{shown} {name}{interval}"
 
 

@@ -130,7 +130,7 @@ def writes_of(script: Script, chat: bool) -> Iterator[Write]:
     if script.fault:
         return
     if script.finish:
-        choice = {"index": 0, "finish_reason": script.finish} | ({"delta": {}} if chat else {"text": ""})
+        choice = {"index": 0, "finish_reason": script.finish, "delta" if chat else "text": {} if chat else ""}
         usage = {"usage": _usage(script, script.tokens)} if script.usage in ("finish", "each") else {}
         yield Write(at, _event(script, {"choices": [choice]} | usage))
     if script.usage in ("end", "wrong", "broken"):

@@ -82,7 +82,7 @@ EVERY_WAY = {
     "an end-of-sequence token": Script(eos=True, finish="stop", tpot_s=0.01),
     "thinking": Script(reasoning=3, tpot_s=0.01),
     "split characters": Script(piece_bytes=5, piece_gap_s=0.0002, tokens=4, tpot_s=0.01),
-    "slow start": Script(head_after_s=0.05, tpot_s=0.01),
+    "slow start": Script(head_after_s=0.05, ttft_s=0.06, tpot_s=0.01),
     "stall": Script(stall_at=4, stall_s=0.1, tpot_s=0.01),
     "huge lines": Script(padding=1_000_000, tokens=3, tpot_s=0.1),
     "CR LF and pings": Script(line_end="\r\n", pings=True, tpot_s=0.01),

@@ -286,7 +286,9 @@ def test_the_deadline_covers_connecting() -> None:
     async def run() -> Exchange:
         async with server(OK, hold=True) as (_, port):  # it waits for a request, and never answers the handshake
             ours = Client(Endpoint(f"https://127.0.0.1:{port}/"), time.perf_counter, 0.2)
-            return await ours.exchange(ours.render(b"{}"))
+            exchange = await ours.exchange(ours.render(b"{}"))
+            await ours.close()
+            return exchange
 
     exchange = asyncio.run(run())
     assert (exchange.sent, exchange.error) == (None, "timeout: no connection within 0.2 s")
@@ -387,6 +389,7 @@ def test_sent_is_when_the_last_byte_of_the_request_went() -> None:
         while left > 0:
             left -= len(await reader.read(2**20))
         writer.write(OK)
+        writer.close()
 
     async def run() -> Exchange:
         listening = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**16)

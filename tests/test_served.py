@@ -140,7 +140,7 @@ def test_a_connection_that_ended_meanwhile_is_not_used_again(listening: Callable
 
 def test_errors_of_a_server_stay_inside(listening: Callable[..., str]) -> None:
     longer = REPLY.replace(f"Length: {len(EVENT)}".encode(), f"Length: {len(EVENT) + 9}".encode())
-    replies = [b"", b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", longer, b"nonsense\r\n\r\n", REPLY]
+    replies = [b"", b"HTTP/1.1 500 Oh\r\nConnection: close\r\n\r\n", longer, b"nonsense\r\n\r\n", REPLY]
 
     def answer(connection: socket.socket, number: int) -> None:
         connection.recv(65536)

@@ -222,15 +222,18 @@ def _show_plan(asked: Asked, *, as_json: bool) -> None:
 def _print(report: "Report", code: int, ending: Ending) -> None:
     import json
 
+    from bench.serving_sweep import conclusions
     from bench.tables import cases_table, console
     from results.summary import run_to_dict, summarize
 
     if ending.as_json:
-        click.echo(json.dumps(run_to_dict(report) | {"exit_code": code}))
+        click.echo(json.dumps(run_to_dict(report) | {"conclusions": conclusions(report), "exit_code": code}))
         return
     run_id = report.run.run_id
     screen = console()
     screen.print(cases_table(summarize(report)))
+    for sentence in conclusions(report):
+        screen.print(sentence)
     screen.print(f"\nRun {run_id} {report.status}, stored in {ending.store_url}.")
     if report.status != "finished":
         screen.print(f"Go on with: bench run --resume {run_id}")

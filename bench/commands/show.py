@@ -38,12 +38,15 @@ def show(run: str | None, limit: int, failures: bool, requests: bool, outputs: b
     if as_json:
         click.echo(json.dumps(_run_to_dict(report, requests=requests, outputs=outputs), indent=2, ensure_ascii=False))
         return 0
+    from bench.serving_sweep import conclusions
     from bench.tables import cases_table, console
     from results.summary import summarize
 
     screen = console()
     screen.print(_header(report))
     screen.print(cases_table(summarize(report)))
+    for sentence in conclusions(report):
+        screen.print(sentence)
     if failures:
         _print_failures(screen, report)
     if requests or outputs:

@@ -49,7 +49,7 @@ def page() -> None:
     show_facts(run, report)
     show_cases(rows, names, common_words(report.run.planned))
     if run.loads:
-        st.page_link("app_pages/load.py", label="The loads of this run, drawn", query_params={"run": run.run_id})
+        st.page_link(parts.LOAD_PAGE, label="The loads of this run, drawn", query_params={"run": run.run_id})
     show_failures(report)
     show_speed(report, rows, names)
     show_memory(report, names)

@@ -52,9 +52,16 @@ def job(url: str) -> Job:
 def exchange(
     clients: LoadClients, count: int, tokens: int, *, gap_s: float | None = None, runners: int = 1
 ) -> tuple[list[Sent], Usage]:
-    """So many requests in a closed loop of one client, and what they cost it."""
+    """So many requests in a closed loop of one client, and what they cost it.
+
+    Raises:
+        RuntimeError: one of them failed.
+    """
     items = tuple(Item(number, null_server.body(tokens, gap_s)) for number in range(count))
     sent, usages = clients.run([Phase(items, (0.0,) * runners, at_least=count)], lambda *_: None, _no_turn)
+    for one in sent:
+        if one.answer.error:
+            raise RuntimeError(f"the client's calibration failed ({one.answer.error}): let this machine connect to 127.0.0.1")
     return sent, usages[0]
 
 

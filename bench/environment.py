@@ -8,14 +8,19 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from bench.engines import support
+from bench.engines import engine_class, support
+from bench.engines.protocol import Informed, Source
 from bench.expansion import Machine
 from monitor import devices
 from results.records import Environment, Scalar
 
 
-def environment(engines: Iterable[str]) -> Environment:
-    """Facts of the machine, and the versions of what these engines need; `results.records.HARD_FACTS` says which are hard."""
+def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()) -> Environment:
+    """Facts of the machine, and the versions of what these engines need; `results.records.HARD_FACTS` says which are hard.
+
+    Args:
+        asked: (engine, what it talks to) whose programs and servers tell their own versions.
+    """
     gpus = devices.gpus()
     facts: dict[str, Scalar] = {
         "system": platform.system(),
@@ -37,6 +42,11 @@ def environment(engines: Iterable[str]) -> Environment:
     }
     for package in dict.fromkeys(package for engine in engines for package in support(engine).packages):
         facts[package] = installed(package)
+    for engine, source in asked:
+        able = engine_class(engine)
+        if issubclass(able, Informed):
+            prefix = f"{source.server.name} " if source.server else ""
+            facts |= {prefix + name: value for name, value in able.facts(source).items()}
     return Environment(facts=facts)
 
 

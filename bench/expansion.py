@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.engines import support
 from bench.engines.protocol import Server
-from bench.serving import Serving, next_loads, requests_of
 from bench.servers import find_server, named
+from bench.serving import Serving, next_loads, requests_of
 from bench.suite import BUILT_IN, SETTINGS, Point, Suite
 from bench.trace import read_trace
 from bench.weights import ResolvedModel, served

@@ -151,7 +151,7 @@ def _warm_up(
 def _last_breath(session: LoadSession, sent: Sequence[Sent]) -> str | None:
     """Why a server of ours is gone; its end is waited for when connections broke, as they do so a little earlier."""
     broke = any(one.answer.error and one.answer.error.startswith(("connect", "disconnected")) for one in sent)
-    for _ in range(LAST_BREATHS if broke else 0):
+    for _ in range(LAST_BREATHS if broke and session.server_pid is not None else 0):
         if session.alive():
             break
         time.sleep(BREATH_S)

@@ -14,7 +14,7 @@ from bench.workloads import Decode, Encode, Prompt, Prompts
 from results.errors import UsageError
 from results.records import PromptFormat
 
-OPENINGS = ("So ", "And so ", "And then so ")
+OPENINGS = (" So", " And so", " And then so")
 """Where a text is cut, its end may come out as more or fewer tokens or join what follows, so that some lengths do not exist:
 these words shift it."""
 ATTEMPTS = 16
@@ -87,10 +87,10 @@ class _Writer:
 
     def prompt(self, number: int, tokens: int | None, prefix: str = "") -> Prompt:
         index = number % len(self._texts)
-        before = f"{prefix}{number + 1}.{self._mark} "
+        before = f"{prefix}{number + 1}.{self._mark}"
         if tokens is not None:
             return Prompt(index, *self._fit(index, before, tokens, may_cut=not prefix), self._form)
-        text = before + self._texts[index]
+        text = f"{before} {self._texts[index]}"
         return Prompt(index, text, tuple(self._encode(text, self._form)), self._form)
 
     def shared_prefix(self, tokens: int) -> str:
@@ -100,7 +100,7 @@ class _Writer:
             pair = zip(*(self._encode(text + end, self._form) for end in "12"), strict=False)
             return sum(1 for _ in takewhile(lambda ids: ids[0] == ids[1], pair))
 
-        before, after = f"Shared {self._mark}. ", " No. "
+        before, after = f"Shared {self._mark}.", " No. "
         found = self._search(0, before, after, common, tokens)
         if found is None:
             least = max(tokens, common(before + after))
@@ -109,18 +109,18 @@ class _Writer:
 
     def blocks(self, entry: TraceEntry, number: int) -> tuple[int, ...]:
         """The ids of a prompt that begins with the entry's blocks."""
-        ids = self._specials
+        ids = self._specials[: entry.prompt_tokens]
         for position, block in enumerate(entry.blocks, 1):
             if block not in self._blocks:
-                self._blocks[block] = self._inner(block, f" Part {block}.{self._mark} ", BLOCK_TOKENS)
+                self._blocks[block] = self._inner(block, f" Part {block}.{self._mark}", BLOCK_TOKENS)
             ids += self._blocks[block][: min(position * BLOCK_TOKENS, entry.prompt_tokens) - len(ids)]
         rest = entry.prompt_tokens - len(ids)
-        return ids + self._inner(number, f" {number + 1}.{self._mark} ", rest) if rest else ids
+        return ids + self._inner(number, f" {number + 1}.{self._mark}", rest) if rest else ids
 
     def _inner(self, index: int, before: str, tokens: int) -> tuple[int, ...]:
         """So many ids, to stand behind others."""
         specials = len(self._specials)
-        return self._fit(index, before, tokens + specials, may_cut=True)[1][specials:]
+        return self._fit(index % len(self._texts), before, tokens + specials, may_cut=True)[1][specials:]
 
     def _fit(self, index: int, before: str, tokens: int, *, may_cut: bool) -> tuple[str, tuple[int, ...]]:
         """A text that encodes to exactly so many tokens, and these.
@@ -165,11 +165,11 @@ class _Writer:
         return None
 
     def _beginning(self, index: int, kept: int) -> str:
-        """The first `kept` tokens of the text that starts with this prompt and goes on with the others, as often as needed."""
+        """The first `kept` tokens of a space, this prompt and the others after it, as often as needed."""
         count = 1
         while len(self._bodies.get(index, ())) < kept:
             pieces = (self._texts[(index + following) % len(self._texts)] for following in range(count))
-            self._bodies[index] = self._encode("\n".join(pieces), "plain")
+            self._bodies[index] = self._encode(" " + "\n".join(pieces), "plain")
             if not self._bodies[index]:
                 raise UsageError(
                     "prompt_tokens: nothing here can tokenize for this server: name a tokenizer folder, or leave it out."

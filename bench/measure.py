@@ -65,6 +65,8 @@ def request(session: Session, planned: PlannedCase, prompt: Prompt, index: int, 
     generation = session.generate(prompt, planned.case.output_tokens, planned.case.stop, tools.clock)
     rss_after = tools.rss_bytes()
     values = {"rss_bytes": float(rss_after), "rss_delta_bytes": float(rss_after - rss_before), **generation.values}
+    if generation.uneven:
+        values["uneven_events"] = 1.0
     return record(generation, prompt, index, origin, sent_at, values)
 
 
@@ -76,6 +78,8 @@ def record(
     times = tuple(time - origin for time in generation.event_times)
     sent = generation.sent - origin
     content = [time for time, tokens in zip(generation.event_times, generation.event_tokens, strict=True) if tokens > 0]
+    if generation.error or "first_reasoning_s" in generation.values:
+        content = []  # what came were thoughts, or cannot be told from them
     first = generation.first_content if generation.first_content is not None else next(iter(content), None)
     last = generation.last_content if generation.last_content is not None else next(reversed(content), None)
     return Request(
@@ -126,6 +130,8 @@ def count_warnings(planned: PlannedCase, session: Session, requests: list[Reques
     if short:
         facts = {"stopped": len(short), "requests": len(requests), "wanted": case.output_tokens}
         found.append(RowWarning(kind="early_stop", facts=facts))
+    if uneven := sum("uneven_events" in one.values for one in requests):
+        found.append(RowWarning(kind="uneven_events", facts={"requests": uneven}))
     done = [one for one in requests if not one.error and one.output_tokens is not None]
     counts = [(one.output_tokens or 0, session.recount(one.output or "")) for one in done]
     wrong = [(count, recount) for count, recount in counts if recount is not None and abs(count - recount) > max(1, 0.05 * count)]

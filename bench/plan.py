@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.engines import support
+from bench.engines.protocol import Source
 from bench.environment import environment, git_state, this_machine
 from bench.expansion import Expansion, expand
 from bench.schedule import Batch, pending, rounds
@@ -120,4 +121,9 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
 
 
 def _environment(expansion: Expansion) -> Environment:
-    return environment({planned.case.engine for planned in expansion.planned})
+    cases = [planned.case for planned in expansion.planned]
+    asked = dict.fromkeys(
+        (case.engine, Source(server=expansion.servers.get(case.target or ""), model=expansion.models[case.weights].reference))
+        for case in cases
+    )  # fmt: skip
+    return environment(dict.fromkeys(case.engine for case in cases), asked)

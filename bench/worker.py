@@ -252,14 +252,13 @@ def classify(error: Exception, engine: str) -> tuple[FailureKind, str]:
     """The kind of failure that an exception means, and one sentence with a remedy."""
     from bench.engines import support
     from bench.engines.protocol import UnsupportedError
+    from bench.engines.server_process import ServerEndedError
     from results.errors import GemmeterError
 
     text = " ".join(str(error).split())[:400] or type(error).__name__
-    if isinstance(error, UnsupportedError):
-        return "unsupported", text
-    if isinstance(error, GemmeterError):
-        return "unsupported", text
-    if isinstance(error, EngineDiedError):
+    if isinstance(error, UnsupportedError | GemmeterError):
+        return getattr(error, "kind", "unsupported"), text
+    if isinstance(error, EngineDiedError | ServerEndedError):
         return "crash", text
     if isinstance(error, EngineFailedError):
         return "engine_error", f"{text} Look at the server and its log, and run again."

@@ -36,7 +36,9 @@ class Prompt:
     index: int
     """Which prompt of the set it came from."""
     text: str
+    """Of a chat prompt the message alone, without its template."""
     token_ids: tuple[int, ...]
+    """Of the whole; empty where nothing here can tokenize."""
     form: PromptFormat = "plain"
 
 
@@ -88,7 +90,9 @@ def speed_prompt(
     while len(encode(text, form)) < tokens:
         text += "\n" + prompts.prompts[(index + following) % len(prompts.prompts)]
         following += 1
-    ids = tuple(encode(text, form))[:tokens] if form == "plain" else _cut_inside_template(text, tokens, encode, decode)
+    if form == "chat":
+        return Prompt(index, *_cut_inside_template(text, tokens, encode, decode), form)
+    ids = tuple(encode(text, form))[:tokens]
     return Prompt(index, decode(ids), ids, form)
 
 
@@ -98,11 +102,12 @@ def quality_prompt(prompts: Prompts, index: int, form: PromptFormat, encode: Enc
     return Prompt(index, text, tuple(encode(text, form)), form)
 
 
-def _cut_inside_template(text: str, tokens: int, encode: Encode, decode: Decode) -> tuple[int, ...]:
-    """The longest beginning of `text` that fills the chat template to exactly `tokens`: cut inside, the template stays whole."""
+def _cut_inside_template(text: str, tokens: int, encode: Encode, decode: Decode) -> tuple[str, tuple[int, ...]]:
+    """The longest beginning of `text` that fills the chat template to exactly `tokens`, and the ids of the whole: cut inside,
+    the template stays as it is."""
     content = encode(text, "plain")
     for kept in range(len(content), 0, -1):
-        ids = tuple(encode(decode(content[:kept]), "chat"))
+        ids = tuple(encode(beginning := decode(content[:kept]), "chat"))
         if len(ids) == tokens:
-            return ids
+            return beginning, ids
     raise UsageError(f"workload.prompt_tokens: no prompt of {tokens} tokens fits the chat template: choose a larger length.")

@@ -1,7 +1,8 @@
 """One HTTP/1.1 client for timed exchanges, on asyncio and httptools: each read gets its time before anything parses it.
 
 Which library it stands on was measured: `benchmarks/http_libraries.py`. What happens on one connection is left to
-`monitor.connection`, what the bytes mean to `monitor.stream`. It retries nothing, follows no redirect and logs nothing.
+`monitor.connection`, what the bytes mean to `monitor.stream`. It follows no redirect, logs nothing, and sends again only
+what went to a kept connection that the server had closed already.
 """
 
 import re
@@ -23,6 +24,8 @@ Clock = Callable[[], float]
 MAX_IDLE_S = 4.0
 """Servers close idle connections after five seconds and more; one that dies just as it is used again is an error."""
 _URL_SAFE = "/?%:@!$&'()*+,;=~-._"
+STALE_WITHIN_S = 0.1
+"""For which the end of a connection may be on its way when it is used again."""
 MIN_SECRET = 6
 """Shorter header values are no secrets, and would be found in any text."""
 
@@ -84,21 +87,31 @@ class Client:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        exchange = Exchange()
         deadline = loop.time() + self._timeout_s
-        connection = self._reusable(loop.time()) or await self._connect(exchange, deadline)
-        if connection is not None:
-            try:
-                await connection.exchange(request, exchange, deadline, self._timeout_s)
-            finally:
-                if connection.free:
-                    self._idle.append((loop.time(), connection))
-                else:
-                    self._drop(connection)
+        kept = self._reusable(loop.time())
+        exchange = await self._over(kept, request, Exchange(), deadline) if kept else None
+        if exchange is None or _was_stale(exchange):
+            if exchange is not None:
+                self._max_idle_s = 0.0  # llama.cpp's server promises to keep connections and closes each after its answer
+            exchange = Exchange()
+            if (fresh := await self._connect(exchange, deadline)) is not None:
+                await self._over(fresh, request, exchange, deadline)
         if exchange.status is not None and not 200 <= exchange.status < 300:
             exchange.error = self._refusal(exchange.status, b"".join(data for _, data in exchange.arrivals))
         if exchange.ended is None:
             exchange.ended = self._clock()
+        return exchange
+
+    async def _over(self, connection: "Connection", request: bytes, exchange: Exchange, deadline: float) -> Exchange:
+        import asyncio
+
+        try:
+            await connection.exchange(request, exchange, deadline, self._timeout_s)
+        finally:
+            if connection.free:
+                self._idle.append((asyncio.get_running_loop().time(), connection))
+            else:
+                self._drop(connection)
         return exchange
 
     async def close(self) -> None:
@@ -152,6 +165,17 @@ class Client:
             if len(secret) >= MIN_SECRET:
                 text = text.replace(secret, "***")
         return f"{'http_5xx' if status >= 500 else 'http_4xx'}: {status} {excerpt(text)}".rstrip()
+
+
+def _was_stale(exchange: Exchange) -> bool:
+    """Whether a connection that was used before broke so soon and without a byte that the server had closed it already."""
+    return (
+        exchange.status is None
+        and exchange.sent is not None
+        and exchange.ended is not None
+        and (exchange.error or "").startswith("disconnected")
+        and exchange.ended - exchange.sent < STALE_WITHIN_S
+    )
 
 
 def _checked(url: str) -> SplitResult:

@@ -188,6 +188,7 @@ _ALL = (
     Metric("send_lag_s", "s", "lower", "request", "Send lag", "Sent minus scheduled: how late the client was.", derive=_send_lag),
     Metric("connect_s", "s", "lower", "request", "Connect", "Time to open a connection, where a new one was needed; before sent."),
     Metric("attempts", "count", "lower", "request", "Attempts", "How often the request was sent."),
+    Metric("uneven_events", "count", None, "request", "Uneven events", "1 where the tokens of each event are an estimate."),
     Metric("turn", "count", None, "request", "Turn", "Place of the request in its conversation, from 1."),
     Metric("cached_prompt_tokens", "tokens", None, "request", "Cached prompt tokens",
            "Tokens of the prompt that the server says it had computed before.",

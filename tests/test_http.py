@@ -189,6 +189,33 @@ def test_what_comes_after_the_answer_spoils_the_connection_but_not_the_answer() 
         assert (exchange.error, content(exchange), connection.free) == (None, b"ok", False)
 
 
+def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
+    _, connection = fed([OK])
+    assert connection.free
+    connection.data_received(OK)
+    assert not connection.free
+
+
+def test_a_spoiled_connection_is_closed() -> None:
+    async def run() -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"{}")
+            writer.write(OK + OK)
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            gone.set()
+
+        gone = asyncio.Event()
+        listening = await asyncio.start_server(handle, "127.0.0.1", 0)
+        async with client(listening.sockets[0].getsockname()[1]) as ours:
+            assert (await ours.exchange(ours.render(b"{}"))).error is None
+            await asyncio.wait_for(gone.wait(), 5)
+        listening.close()
+
+    asyncio.run(run())
+
+
 def test_provisional_answers_are_passed_over() -> None:
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n"
     exchange, _ = fed([hints, OK])
@@ -450,3 +477,26 @@ def test_https_verifies_the_certificate(tmp_path: Path) -> None:
     assert (first.error, content(first), second.error, second.connect_s) == (None, b"ok", None, None)
     unknown, _ = asyncio.run(run(None))
     assert (unknown.error or "").startswith("connect: the certificate cannot be verified: ")
+
+
+def test_a_connection_that_the_server_had_closed_is_no_error_of_the_request() -> None:
+    """As llama.cpp's server does: it promises to keep the connection and closes it right after the answer."""
+    opened = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await reader.readuntil(b"}")
+        writer.write(OK)
+        writer.close()
+
+    async def run() -> list[str | None]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        client = Client(Endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"), time.perf_counter, 5.0)
+        errors = [(await client.exchange(client.render(b"{}"))).error for _ in range(50)]
+        await client.close()
+        server.close()
+        return errors
+
+    assert asyncio.run(run()) == [None] * 50
+    assert opened in (50, 51)

@@ -179,7 +179,7 @@ def test_short_plain_prompts_are_cut_inside_their_mark() -> None:
         (12, 2, "plain", None, "12 prompts of 2 tokens cannot all differ"),
         (1, 10, "chat", None, "no prompt of exactly 10 tokens"),
         (1, 50, "plain", 45, "no prompt of exactly 50 tokens"),
-        (1, 100, "plain", 5, "shared_prefix_tokens: no beginning of 5 tokens can be made: choose more than 13"),
+        (1, 100, "plain", 5, "shared_prefix_tokens: no beginning of 5 tokens can be made: choose more than 12"),
     ],
 )
 def test_lengths_that_cannot_be_met_are_refused(

@@ -291,6 +291,18 @@ def test_however_the_bytes_come_the_answer_is_the_same_and_each_event_has_the_ti
     assert list(answer.event_times) == expected
 
 
+def test_an_event_is_complete_with_the_last_byte_of_its_end() -> None:
+    bodies: list[tuple[Dialect, bytes]] = [
+        ("ollama-generate", lines({"response": "a"}, LAST)),
+        ("openai-chat", sse(chat("a"), chat("b", "stop"))),
+    ]
+    for dialect, data in bodies:
+        end = data.index(b"\n" if dialect == "ollama-generate" else b"\n\n") + (1 if dialect == "ollama-generate" else 2)
+        for cut in range(1, len(data)):
+            answer = read(data[:cut], data[cut:], dialect=dialect)
+            assert answer.event_times == (1.0 if cut >= end else 2.0, 2.0)
+
+
 def test_the_golden_script_is_read_back() -> None:
     answer = read(BODY)
     assert (answer.reasoning, answer.text) == (token_text(0) + token_text(1), golden_text(GOLDEN))

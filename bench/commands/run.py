@@ -40,14 +40,15 @@ def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 )
 @click.option("--server", "servers", multiple=True, metavar="NAME=URL", help="The URL of a server that the suite names.")
 @click.option("--find-max", metavar="LIMITS", help='Find the highest rate that keeps limits, e.g. "ttft_s.p99<0.5".')
+@click.option("--pull", is_flag=True, help="Let Ollama fetch the models that it lacks.")
 @click.option("--seed", type=int, help="Of the order of loads and cases; random unless given.")
 @click.option("--quiet", is_flag=True, help="No progress on the terminal.")
 @store_option
 @json_option
 def run(
     suite: str | None, dry_run: bool, settings: tuple[str, ...], tags: tuple[str, ...], resume: str | None,
-    retry_failed: bool, allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, seed: int | None, quiet: bool,
-    store_url: str, as_json: bool,
+    retry_failed: bool, allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, pull: bool, seed: int | None,
+    quiet: bool, store_url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure SUITE: a built-in name (see `bench list`) or the path of a YAML file."""
     from bench.commands.tag import check_tags
@@ -61,7 +62,7 @@ def run(
     if retry_failed and not resume:
         raise UsageError("--retry-failed goes with --resume RUN.")
     check_tags(tags)
-    ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json)
+    ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json, pull)
     given = parse_given(servers)
     if resume:
         return _resume(resume, store_url, tags, ending, given, retry_failed=retry_failed)
@@ -81,6 +82,8 @@ class Ending:
     silent: bool
     """No progress on the way."""
     as_json: bool
+    pull: bool
+    """Whether Ollama may fetch models first."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,23 @@ def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
 
     from rich.console import Console
 
+    from bench.engines.ollama import pull_models
     from bench.progress import Bars, Quiet
     from bench.sweep import measure_plan
+    from bench.weights import served
 
     screen = Console(stderr=True)
     total = sum(len(batch.cases) for batch in plan.batches)
     with Quiet(screen) if ending.silent else Bars(screen, total) as listener:
+        if ending.pull:
+            models = plan.expansion.models
+            asked = {
+                (case.target, case.weights): case for case in (one.case for one in plan.run.planned) if case.engine == "ollama"
+            }
+            pull_models(
+                [(plan.expansion.servers[str(target)], models[weights].name) for target, weights in asked],
+                lambda name, step, done: listener.preparing(served(name), step, done),
+            )
         measure_plan(plan, store, partial(_prepare, listener.notice), listener)
     report = store.report(plan.run.run_id)
     code = exit_code(report, ending.allowed)

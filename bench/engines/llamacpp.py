@@ -22,7 +22,7 @@ from bench.engines.served import HttpSession
 from bench.engines.server_process import HOST, ServerProcess, free_port
 from bench.gguf_header import GgufHeader, read_header
 from results.errors import UsageError
-from results.records import Case
+from results.records import Case, Scalar
 
 WHEEL = "xllamacpp"
 HEADERS = {"Connection": "close"}
@@ -92,6 +92,13 @@ class LlamaServer:
         if not self._program:
             return "there is no llama-server on the PATH: install llama.cpp, or choose the engine llamacpp-server."
         return refusal(case) or (no_cuda(_output(self._program, "--list-devices")) if case.device == "cuda" else None)
+
+    @staticmethod
+    def facts(source: Source) -> dict[str, Scalar]:
+        """The program's own account of its version."""
+        program = shutil.which("llama-server")
+        told = _output(program, "--version").splitlines() if program else []
+        return {"llama-server": next((line.removeprefix("version:").strip() for line in told if "version" in line), None)}
 
     def load(self, source: Source, case: Case) -> HttpSession:
         header, settings = prepare(source, case, free_port())
@@ -167,6 +174,7 @@ def variables(settings: Settings) -> dict[str, str]:
 
 def _output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+        return done.stdout
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -3,13 +3,13 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from bench.engines.codecs import FolderCodec, NoCodec
 from bench.engines.openai import chat_messages, plain_text
-from bench.engines.protocol import Source, Support, UnsupportedError
+from bench.engines.protocol import Server, Source, Support, UnsupportedError
 from bench.engines.served import Codec, HttpSession
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.workloads import Prompt
@@ -65,19 +65,16 @@ class OllamaSession(HttpSession):
 
     Args:
         keep: leave it there in the end, as it was there before.
-        server_facts: what the server says of itself and the model, for the environment.
     """
 
     def __init__(
         self, wire: OllamaWire, codec: Codec, calls: ServerCalls, model: str, *, keep: bool, request_timeout_s: float,
-        server_facts: Mapping[str, Scalar],
     ) -> None:  # fmt: skip
         context = (running(calls, model) or {}).get("context_length")
         super().__init__(
             wire, codec, request_timeout_s=request_timeout_s, facts={"context_tokens": float(context)} if context else {}
         )
         self._calls, self._model, self._keep = calls, model, keep
-        self.server_facts = dict(server_facts)
 
     def close(self) -> None:
         super().close()
@@ -100,6 +97,15 @@ class Ollama:
     def refuse(self, case: Case) -> str | None:
         return None
 
+    @staticmethod
+    def facts(source: Source) -> dict[str, Scalar]:
+        """Version of the server; digest, format and longest context of the model."""
+        name, url = (source.server.name, source.server.url) if source.server else ("ollama", DEFAULT_URL)
+        try:
+            return model_facts(ServerCalls(url, name), source.model)
+        except ServerError:  # the run will say so
+            return {}
+
     def load(self, source: Source, case: Case) -> OllamaSession:
         """Bring the model into memory, from the beginning: one that is there already is taken out first.
 
@@ -109,7 +115,7 @@ class Ollama:
         """
         name, url = (source.server.name, source.server.url) if source.server else ("ollama", DEFAULT_URL)
         calls = ServerCalls(url, name)
-        facts = model_facts(calls, source.model)
+        model_facts(calls, source.model)
         codec: Codec = FolderCodec(source.server.tokenizer) if source.server and source.server.tokenizer else NoCodec()
         options = {"num_ctx": source.context_tokens} | ({"num_thread": case.threads} if case.threads else {})
         was_loaded = running(calls, source.model) is not None
@@ -119,7 +125,7 @@ class Ollama:
         calls.ask("/api/generate", body, timeout_s=LOAD_TIMEOUT_S)
         return OllamaSession(
             OllamaWire(url, source.model, options), codec, calls, source.model,
-            keep=was_loaded, request_timeout_s=source.request_timeout_s, server_facts=facts,
+            keep=was_loaded, request_timeout_s=source.request_timeout_s,
         )  # fmt: skip
 
 
@@ -185,3 +191,19 @@ def pull(base_url: str, model: str, progress: Progress, *, name: str = "ollama")
         progress(status, step.get("completed"), step.get("total"))
     if status != "success":
         raise ServerError(f"The server {name} did not finish to pull {model!r}: try again, it goes on where it stopped.")
+
+
+def pull_models(models: Iterable[tuple[Server, str]], told: Callable[[str, str, float | None], None]) -> None:
+    """Let the servers fetch what they lack.
+
+    Args:
+        told: (model, step, share of it that is done).
+
+    Raises:
+        ServerError: as `pull`.
+    """
+    for server, model in models:
+        pull(
+            server.url, model, lambda step, done, total, model=model: told(model, step, done / total if done and total else None),
+            name=server.name,
+        )  # fmt: skip

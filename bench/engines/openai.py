@@ -1,5 +1,6 @@
 """Any OpenAI-compatible server by URL: chat and plain completions. The timed exchanges are those of `bench.engines.served`."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,14 @@ from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
 from results.errors import UsageError
-from results.records import Case, PromptFormat
+from results.records import Case, PromptFormat, Scalar
 from results.validation import nearest
 
 __all__ = ["PRESETS", "OpenAI", "OpenAIWire", "Preset"]
+
+VERSION_PATHS = (("/version", "version"), ("/props", "build_info"), ("/get_server_info", "version"), ("/info", "version"))
+"""Where vLLM, llama.cpp, SGLang and TGI tell their version, and under which name."""
+VERSION_TIMEOUT_S = 5.0
 
 
 class OpenAIWire:
@@ -99,6 +104,23 @@ class OpenAI:
 
     def refuse(self, case: Case) -> str | None:
         return None
+
+    @staticmethod
+    def facts(source: Source) -> dict[str, Scalar]:
+        """The server's version, where it tells one."""
+        if source.server is None:
+            return {}
+        root = source.server.url.removesuffix("/v1")
+        try:
+            calls = ServerCalls(root, source.server.name, key_headers(source.server, preset_of(source.server), os.environ))
+        except UsageError:  # the run will say so
+            return {}
+        for path, name in VERSION_PATHS:
+            with contextlib.suppress(ServerError):
+                told = calls.ask(path, timeout_s=VERSION_TIMEOUT_S)
+                if isinstance(told, dict) and isinstance(found := told.get(name), str):
+                    return {"server_version": found}
+        return {}
 
     def load(self, source: Source, case: Case) -> HttpSession:
         """Check the server, its key and its model, and connect.

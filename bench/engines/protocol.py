@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
-from results.records import Case, PromptFormat
+from results.records import Case, PromptFormat, Scalar
 
 Clock = Callable[[], float]
 """Monotonic seconds, as `time.perf_counter`."""
@@ -29,7 +29,7 @@ class Support:
     """`as stored`: whatever format the file has."""
     modalities: tuple[str, ...] = ("text",)
     log_probabilities: bool = False
-    token_counts: str = "engine"
+    token_counts: Literal["engine", "usage"] = "engine"
     """Where counts come from: `engine`, or `usage`, what a server says."""
     batch: bool = False
     """Several prompts in one call."""
@@ -86,6 +86,8 @@ class Generation:
     token_source: Literal["engine", "usage", "tokenizer"] | None = "engine"
     error: str | None = None
     """`kind: what happened`, of a request to a server; engines in process raise instead."""
+    uneven: bool = False
+    """Whether the tokens of each event are an estimate."""
 
 
 class Session(Protocol):
@@ -147,6 +149,15 @@ class Engine(Protocol):
         """Why this case cannot run here, in one sentence with a remedy; `None` when it can."""
 
     def load(self, source: Source, case: Case) -> Session: ...
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """An engine class that knows versions which no package tells: of a program, of a server."""
+
+    @staticmethod
+    def facts(source: Source) -> dict[str, Scalar]:
+        """Facts for the environment, asked before a run; empty where nobody answers."""
 
 
 class UnsupportedError(Exception):

@@ -132,4 +132,5 @@ def generation(exchange: Exchange, answer: Answer, began: float) -> Generation:
         last_content=answer.last_content,
         token_source=answer.token_source,
         error=answer.error,
+        uneven=answer.uneven,
     )

@@ -26,6 +26,7 @@ from golden_server import GoldenServer, Script, body, golden_text
 from bench.client_calibration import exchange, job, null_endpoint, rate
 from bench.client_protocol import Item, Job, Phase, Sent
 from bench.load_clients import LoadClients
+from bench.load_plan import ramp
 
 GOLDEN = Script(ttft_s=0.08, tpot_s=0.012, sigma=0.3)
 FORMS = {"one write": None, "one write per event": 0.0}
@@ -71,8 +72,10 @@ def truth(streams: int, tokens: int) -> str:
     with GoldenServer() as server:
         asked = Job(server.chat_url, {}, "openai-chat", 120.0, retries=0, give_up_after=1)
         with LoadClients(1, asked, time.perf_counter) as clients:
+            # As spread as the requests of a real load are: connections that come all at once wait in the server, unseen by it.
+            begins = tuple(ramp(streams, (GOLDEN.ttft_s + tokens * GOLDEN.tpot_s)))
             items = tuple(Item(number, body(script).decode()) for number, script in enumerate(scripts))
-            sent, _ = clients.run([Phase(items, (0.0,) * streams, at_least=len(items))], lambda *_: None, no_turn)
+            sent, _ = clients.run([Phase(items, begins, at_least=len(items))], lambda *_: None, no_turn)
         records = server.records()
     wrong = sum(one.answer.text != golden_text(scripts[one.number]) or one.answer.output_tokens != tokens for one in sent)
     ours, theirs = {"TTFT": [], "TPOT": [], "ITL": []}, {"TTFT": [], "TPOT": [], "ITL": []}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.plan import Plan
+    from bench.progress import Quiet
     from bench.weights import Form, Progress, ResolvedModel
     from results.records import Report
     from results.store import Store
@@ -135,28 +136,34 @@ def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
 
     from rich.console import Console
 
-    from bench.engines.ollama import pull_models
     from bench.progress import Bars, Quiet
     from bench.sweep import measure_plan
-    from bench.weights import served
 
     screen = Console(stderr=True)
     total = sum(len(batch.cases) for batch in plan.batches)
     with Quiet(screen) if ending.silent else Bars(screen, total) as listener:
         if ending.pull:
-            models = plan.expansion.models
-            asked = {
-                (case.target, case.weights): case for case in (one.case for one in plan.run.planned) if case.engine == "ollama"
-            }
-            pull_models(
-                [(plan.expansion.servers[str(target)], models[weights].name) for target, weights in asked],
-                lambda name, step, done: listener.preparing(served(name), step, done),
-            )
+            _pull(plan, listener)
         measure_plan(plan, store, partial(_prepare, listener.notice), listener)
     report = store.report(plan.run.run_id)
     code = exit_code(report, ending.allowed)
     _print(report, code, ending)
     return code
+
+
+def _pull(plan: "Plan", listener: "Quiet") -> None:
+    """Let Ollama servers fetch the models that they lack."""
+    from functools import partial
+
+    from bench.engines.ollama import pull
+
+    def tell(model: "ResolvedModel", step: str, done: float | None, total: float | None) -> None:
+        listener.preparing(model, step, done / total if done and total else None)
+
+    cases = [planned.case for planned in plan.run.planned if planned.case.engine == "ollama"]
+    for target, weights in dict.fromkeys((str(case.target), case.weights) for case in cases):
+        server, model = plan.expansion.servers[target], plan.expansion.models[weights]
+        pull(server.url, model.name, partial(tell, model), name=server.name)
 
 
 def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form") -> "Path | None":

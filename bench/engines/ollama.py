@@ -3,13 +3,13 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from bench.engines.codecs import FolderCodec, NoCodec
 from bench.engines.openai import chat_messages, plain_text
-from bench.engines.protocol import Server, Source, Support, UnsupportedError
+from bench.engines.protocol import Source, Support, UnsupportedError
 from bench.engines.served import Codec, HttpSession
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.workloads import Prompt
@@ -191,19 +191,3 @@ def pull(base_url: str, model: str, progress: Progress, *, name: str = "ollama")
         progress(status, step.get("completed"), step.get("total"))
     if status != "success":
         raise ServerError(f"The server {name} did not finish to pull {model!r}: try again, it goes on where it stopped.")
-
-
-def pull_models(models: Iterable[tuple[Server, str]], told: Callable[[str, str, float | None], None]) -> None:
-    """Let the servers fetch what they lack.
-
-    Args:
-        told: (model, step, share of it that is done).
-
-    Raises:
-        ServerError: as `pull`.
-    """
-    for server, model in models:
-        pull(
-            server.url, model, lambda step, done, total, model=model: told(model, step, done / total if done and total else None),
-            name=server.name,
-        )  # fmt: skip

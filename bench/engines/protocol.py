@@ -29,7 +29,7 @@ class Support:
     """`as stored`: whatever format the file has."""
     modalities: tuple[str, ...] = ("text",)
     log_probabilities: bool = False
-    token_counts: Literal["engine", "usage"] = "engine"
+    token_counts: Literal["engine", "usage"] = "engine"  # noqa: S105
     """Where counts come from: `engine`, or `usage`, what a server says."""
     batch: bool = False
     """Several prompts in one call."""
@@ -83,7 +83,7 @@ class Generation:
     first_content: float | None = None
     """`None`: that of the first event."""
     last_content: float | None = None
-    token_source: Literal["engine", "usage", "tokenizer"] | None = "engine"
+    token_source: Literal["engine", "usage", "tokenizer"] | None = "engine"  # noqa: S105
     error: str | None = None
     """`kind: what happened`, of a request to a server; engines in process raise instead."""
     uneven: bool = False

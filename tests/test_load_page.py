@@ -34,7 +34,7 @@ def test_loads_frame_has_a_row_per_load() -> None:
     assert list(frame.index) == ["c1", "poisson 2/s", "poisson 3/s", "poisson 4/s", "poisson 5/s (knee)", "c32", "poisson 8/s"]
     over = frame.loc["poisson 8/s"]
     assert over[["Status", "Offered", "Requests", "Errors", "Arrivals", "n"]].to_list() == [
-        "over-saturated", "8 1/s", 240, "2 timeout", "as planned", "1/1",
+        "over-saturated", "8/s", 240, "2 timeout", "as planned", "1/1",
     ]  # fmt: skip
     assert "2 of 240 requests failed (timeout)" in over["Warnings"]
     assert frame.loc["c1", ["Offered", "Errors", "Arrivals", "In flight"]].to_list() == ["–", "0", "–", "1"]
@@ -73,7 +73,7 @@ def test_goodput_frame_has_the_loads_with_a_rate() -> None:
     assert set(frame["limits"]) == {LIMITS}
     assert frame["value"].iloc[-1] < 1 < frame["value"].iloc[0]
     row = loads.goodput_table(frame.assign(value=frame["x"] / 4)).iloc[3].to_list()
-    assert row == ["poisson 5/s", LIMITS, "5 1/s", "1.25 1/s", "25%"]
+    assert row == ["poisson 5/s", LIMITS, "5/s", "1.25/s", "25%"]
 
 
 def test_arrivals_are_told_for_each_process() -> None:

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from fakes import START, make_case, make_failure, make_measurement, make_planned, make_report, make_request, make_run
 
-from results.records import Case, Failure, Report, RowWarning, Score
+from results.caveats import sentence
+from results.records import Case, Failure, Load, Measurement, PlannedCase, Report, RowWarning, Score
 from results.stats import Estimate
 from results.summary import (
     by_case,
@@ -173,3 +174,36 @@ def test_json_form_has_base_units_sentences_and_failures() -> None:
     assert first["metrics"]["ttft_s"]["n"] == 3
     assert {one["kind"] for one in first["warnings"]} == {"cpu_contention", "base_model"}
     assert crashed["failures"][0]["stderr_tail"] == "loading weights\n"
+
+
+def counted(engine: str, tokens: int | None, **changes: object) -> tuple[PlannedCase, Measurement]:
+    planned = make_planned(make_case(engine=engine, prompt_tokens=None, **changes), processes=1)
+    requests = tuple(
+        make_request(f"{engine}{n}", index=n, prompt_tokens=None if tokens is None else tokens + n) for n in range(2)
+    )
+    return planned, make_measurement(f"m-{engine}", planned.case, requests=requests)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (counted("llamacpp", 10), {"transformers": ("llamacpp", 11.5, 10.5), "llamacpp": ("transformers", 10.5, 11.5)}),
+        (counted("llamacpp", 11), {}),
+        (counted("openai", None), {}),
+        (counted("llamacpp", 10, load=Load(arrivals="closed", concurrency=2)), {}),
+        (counted("llamacpp", 10, prompt_format="chat"), {}),
+    ],
+)
+def test_prompts_that_engines_count_otherwise_are_told(
+    other: tuple[PlannedCase, Measurement], told: dict[str, tuple[str, float, float]]
+) -> None:
+    ours = counted("transformers", 11)
+    report = Report(run=make_run(planned=(ours[0], other[0])), measurements=(ours[1], other[1]))
+    found = {
+        row.planned.case.engine: (one.facts["engine"], one.facts["count"], one.facts["other"])
+        for row in summarize(report)
+        for one in row.warnings
+        if one.kind == "prompt_tokens_differ"
+    }
+    assert found == told
+    assert all(sentence(one) for row in summarize(report) for one in row.warnings)

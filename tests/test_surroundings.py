@@ -15,6 +15,7 @@ def usage(**changes: object) -> Usage:
         "start_rss_bytes": 1000,
         "peak_rss_bytes": 1200,
         "peak_pss_bytes": None,
+        "beside_peak_rss_bytes": None,
         "others_cpu_share": 0.0,
         "peak_device_bytes": None,
         "foreign_device_processes": 0,
@@ -60,3 +61,8 @@ def test_others_on_the_gpu_matter_to_gpu_cases_only() -> None:
 def test_expanded_weights_and_base_models_are_marked() -> None:
     assert kinds(make_planned(), usage()) == {"expanded_weights"}
     assert kinds(make_planned(make_case(purpose="quality", stop="eos")), usage()) == {"expanded_weights", "base_model"}
+
+
+def test_a_server_elsewhere_is_a_session_and_its_memory_is_not_ours() -> None:
+    remote = make_planned(make_case(source_precision=None, device="remote", target="staging"))
+    assert kinds(remote, usage(start_rss_bytes=5000)) == {"remote_session"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import make_case, make_environment, make_failure, make_measurement, make_planned, make_report, make_run
+from load_fakes import make_load_report
 from rich.console import Console, RenderableType
 from terminal import same_as_golden
 
@@ -51,6 +52,29 @@ def compared() -> RenderableType:
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_golden_cases(width: int) -> None:
     same_as_golden(f"cases-{width}.txt", drawn(cases_table(summarize(make_report())), width))
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_golden_loads(width: int) -> None:
+    same_as_golden(f"loads-{width}.txt", drawn(cases_table(summarize(make_load_report())), width))
+
+
+def test_cases_under_load_have_a_table_of_their_own() -> None:
+    single, loaded = make_report(), make_load_report()
+    mixed = single.model_copy(
+        update={
+            "run": single.run.model_copy(update={"planned": (*single.run.planned, *loaded.run.planned)}),
+            "measurements": (*single.measurements, *loaded.measurements),
+        }
+    )
+    text = drawn(cases_table(summarize(mixed)), 250)
+    heads = [line for line in text.splitlines() if line.startswith("Case")]
+    assert len(heads) == 2
+    assert "Prefill" in heads[0]
+    assert "TTFT p99" not in heads[0]
+    assert "TTFT p99" in heads[1]
+    assert "TTFT p90" not in heads[1]  # the farther percentile is known
+    assert "Prefill" not in heads[1]
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

@@ -23,6 +23,7 @@ from bench.weights import (
     not_converted,
     prepare,
     resolve,
+    served,
     terms_notice,
 )
 from results.errors import UsageError
@@ -41,9 +42,31 @@ def convert_by_hand(cache: Path, sha256: str) -> Path:
 
 def test_packaged_model(tmp_path: Path) -> None:
     model = resolve("gemma-3-270m", "model", cache=tmp_path)
-    assert model == ResolvedModel("gemma-3-270m", "gemma-3-270m", f"sha256:{SHA256}", "q4_k_m", base=True, revision=None)
+    assert model == ResolvedModel(
+        "gemma-3-270m", "gemma-3-270m", f"sha256:{SHA256}", "q4_k_m", base=True, revision=None, stored="q4_k_m"
+    )
     target = convert_by_hand(tmp_path, SHA256)
     assert prepare(model, quiet, cache=tmp_path) == target
+
+
+def test_engines_that_load_the_file_itself_get_it(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(gguf_header(7))
+    model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path / "cache")
+    assert model.stored == "q8_0"
+    assert prepare(model, quiet, "gguf", cache=tmp_path / "cache") == tmp_path / "m.gguf"
+    assert not (tmp_path / "cache" / "converted").exists()
+
+
+def test_a_folder_is_no_gguf_file(tiny_gemma: Path, tmp_path: Path) -> None:
+    model = resolve(str(tiny_gemma), "model", cache=tmp_path)
+    with pytest.raises(WeightsError, match="comes in no GGUF file: name one, or choose the engine transformers"):
+        prepare(model, quiet, "gguf", cache=tmp_path)
+
+
+def test_a_served_model_needs_nothing_and_keeps_no_commit(tmp_path: Path) -> None:
+    model = served("google/gemma-3-1b-it@" + "a" * 40)
+    assert (model.name, model.weights) == ("google/gemma-3-1b-it", "served:google/gemma-3-1b-it")
+    assert prepare(model, quiet, "served", cache=tmp_path) is None
 
 
 def test_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

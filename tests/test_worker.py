@@ -7,10 +7,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fakes import make_case, make_planned
 
+from bench.engines import support
 from bench.engines.protocol import UnsupportedError
-from bench.worker import cached_share, classify
+from bench.engines.server_calls import ServerError
+from bench.engines.server_process import ServerEndedError
+from bench.worker import EngineDiedError, EngineFailedError, Job, cached_share, classify, refusal, source_of
+from bench.workloads import Prompts
 from results.errors import UsageError
+from results.records import Load
+
+PROMPTS = Prompts(name="p", prompts=("hello",))
 
 
 class OutOfMemoryError(RuntimeError):
@@ -26,13 +34,36 @@ class OutOfMemoryError(RuntimeError):
         (MemoryError(), "oom", "smaller model"),
         (OutOfMemoryError("CUDA out of memory."), "oom", "smaller model"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "oom", "smaller model"),
+        (ServerError("The server x has no model.", kind="missing_weights"), "missing_weights", "no model"),
+        (ServerEndedError("The server was killed by signal 9 (SIGKILL)."), "crash", "signal 9"),
+        (EngineDiedError("The server ended with exit code 1."), "crash", "exit code 1"),
+        (EngineFailedError("Every request failed (connect: refused)."), "engine_error", "connect: refused"),
         (RuntimeError("mat1 and mat2\n shapes"), "engine_error", "RuntimeError: mat1 and mat2 shapes"),
     ],
 )
 def test_exceptions_are_classified(error: Exception, kind: str, words: str) -> None:
-    found, message = classify(error)
+    found, message = classify(error, "transformers")
     assert found == kind
     assert words in message
+
+
+def test_the_remedy_for_a_missing_package_is_that_of_the_engine() -> None:
+    missing = ModuleNotFoundError("No module named 'xllamacpp'")
+    assert "gemmeter[llamacpp]" in classify(missing, "llamacpp-server")[1]
+
+
+def test_an_engine_is_asked_only_for_what_it_can_do() -> None:
+    loaded = make_case(engine="transformers", load=Load(arrivals="closed", concurrency=2))
+    assert "llamacpp-server" in str(refusal(loaded, support("transformers")))
+    assert refusal(loaded.model_copy(update={"engine": "llamacpp-server"}), support("llamacpp-server")) is None
+    assert "choose cpu or cuda" in str(refusal(make_case(device="remote"), support("transformers")))
+
+
+@pytest.mark.parametrize(("prompt", "output", "turns", "context"), [(32, 16, 1, 4096), (4000, 64, 1, 8192), (1000, 500, 3, 8192), (None, 64, 1, 4096)])  # fmt: skip
+def test_the_context_has_room_for_the_longest_case(prompt: int | None, output: int, turns: int, context: int) -> None:
+    case = make_case(prompt_tokens=prompt, output_tokens=output, turns=turns)
+    job = Job(process=0, cases=(make_planned(make_case()), make_planned(case)), prompts={}, warmup=PROMPTS)
+    assert source_of(job).context_tokens == context
 
 
 def test_the_page_cache_is_asked(tmp_path: Path) -> None:

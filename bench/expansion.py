@@ -10,8 +10,8 @@ from bench.engines import support
 from bench.engines.protocol import Server
 from bench.servers import find_server, named
 from bench.serving import Serving, next_loads, requests_of
-from bench.suite import BUILT_IN, SETTINGS, Point, Suite
-from bench.trace import read_trace
+from bench.suite import BUILT_IN, ITERATIONS, SETTINGS, Point, Suite
+from bench.trace import Trace, read_trace
 from bench.weights import ResolvedModel, served
 from bench.workloads import Prompts, load_prompts
 from results.errors import UsageError
@@ -73,9 +73,12 @@ def expand(
         target = _target(suite, point) if is_served else None
         if target and target not in servers:
             servers[target] = find_server(target, suite.servers, given or {})
+        point.setdefault("iterations", len(trace.entries) if trace else ITERATIONS)
         loads = next_loads(suite.serving, ()) if suite.serving else (_load(suite, point, trace.digest if trace else None),)
         for load in loads:
-            one = _planned(suite, point, tags, models[key], machine, prompts, target, load, limits)
+            one = _with_time(
+                _planned(suite, point, tags, models[key], machine, prompts, target, load, limits), suite.serving, trace
+            )
             if one.case.case_id in planned:
                 raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
             planned[one.case.case_id] = one
@@ -95,17 +98,20 @@ def expand(
 def with_load(planned: PlannedCase, load: Load, suite: Suite) -> PlannedCase:
     """The same case under another load of the suite's serving sweep, with as many requests as it needs there."""
     case = planned.case.model_copy(update={"load": load})
-    iterations = suite.defaults.iterations or BUILT_IN["iterations"]
-    return _with_time(planned.model_copy(update={"case": case, "iterations": iterations}), suite.serving)
+    iterations = suite.defaults.iterations or ITERATIONS
+    return _with_time(planned.model_copy(update={"case": case, "iterations": iterations}), suite.serving, None)
 
 
-def _with_time(planned: PlannedCase, serving: Serving | None) -> PlannedCase:
+def _with_time(planned: PlannedCase, serving: Serving | None, trace: Trace | None) -> PlannedCase:
     """The case with as many requests as its load needs, and the time that their schedule takes."""
     load = planned.case.load
     if load is None:
         return planned
     iterations = requests_of(serving, load, planned.iterations, planned.processes) if serving else planned.iterations
-    schedule_s = max(planned.min_seconds, iterations / load.rate if load.rate else 0.0)
+    last_s = (
+        trace.entries[min(iterations, len(trace.entries)) - 1].at_s if trace else iterations / load.rate if load.rate else 0.0
+    )
+    schedule_s = max(planned.min_seconds, last_s)
     timeout_s = max(planned.timeout_s, 1.5 * schedule_s + planned.request_timeout_s + 60)
     return planned.model_copy(update={"iterations": iterations, "timeout_s": timeout_s})
 
@@ -201,11 +207,10 @@ def _planned(
         turns=workload.turns,
     )
     _check(suite, point, case)
-    planned = PlannedCase(
+    return PlannedCase(
         case=case, model=model.name, base_model=model.base, tags=tags, isolated=suite.isolation == "case", limits=limits,
         **{name: point[name] for name in SETTINGS},
     )  # fmt: skip
-    return _with_time(planned, suite.serving)
 
 
 def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
@@ -221,6 +226,8 @@ def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
         raise UsageError(f"{suite.name}: workload.shared_prefix_tokens and prefix_hit_rate go together: give both or neither.")
     if case.shared_prefix_tokens and case.shared_prefix_tokens >= (case.prompt_tokens or 0):
         raise UsageError(f"{suite.name}: workload.shared_prefix_tokens must be less than prompt_tokens: give a longer prompt.")
+    if case.load and case.load.trace and (case.prompt_format == "chat" or case.turns > 1 or case.prefix_hit_rate):
+        raise UsageError(f"{suite.name}: a trace says itself what its prompts are: leave chat, turns and shared prefixes out.")
     if case.load is None and (case.turns > 1 or case.prefix_hit_rate):
         raise UsageError(f"{suite.name}: turns and shared prefixes are parts of a load: give concurrency or rate.")
 

@@ -113,9 +113,11 @@ class Suite(BaseModel):
 
 BUILT_IN = {
     "engine": "transformers", "device": "auto", "threads": "auto", "output_tokens": 32, "slots": 1, "prompt_cache": False,
-    "processes": 3, "iterations": 3, "min_seconds": 2.0, "warmup": 1, "timeout_s": 300.0,
+    "processes": 3, "min_seconds": 2.0, "warmup": 1, "timeout_s": 300.0,
     "clients": 1, "request_timeout_s": 120.0, "retries": 0, "give_up_after": 20,
 }  # fmt: skip
+ITERATIONS = 3
+"""Unless given, or a trace says how many requests it has."""
 SETTINGS = (
     "processes", "iterations", "min_seconds", "warmup", "timeout_s", "clients", "request_timeout_s", "retries", "give_up_after",
 )  # fmt: skip

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.engines.protocol import Server, Source, Support
 from bench.preparing import be_first_to_go
+from bench.trace import read_trace
 from bench.workloads import Prompts
 from results.records import Case, FailureKind, PlannedCase, Request, RowWarning
 
@@ -165,6 +166,8 @@ def source_of(job: Job) -> Source:
     """What the job's session is made from; the context has room for its longest case."""
     planned = job.cases[0]
     longest = max(((one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in job.cases)
+    if job.trace:
+        longest = max(longest, *(entry.prompt_tokens + entry.output_tokens for entry in read_trace(job.trace).entries))
     return Source(
         weights=job.source,
         server=job.server,
@@ -212,7 +215,6 @@ def _measure_load(
 ) -> tuple[dict[str, float], list[RowWarning]]:  # fmt: skip
     from bench.engines.protocol import Served, UnsupportedError
     from bench.load import measure_load
-    from bench.trace import read_trace
 
     if not isinstance(session, Served):
         raise UnsupportedError(

@@ -1,5 +1,6 @@
 """What engines, servers and loads make of a suite's points: defaults by engine, identities, and contradictions refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +113,19 @@ def test_a_quality_pass_is_no_load() -> None:
     assert quality.limits is None
     assert speed.limits is not None
     assert speed.case.config_id == quality.case.config_id
+
+
+def test_a_trace_is_replayed_whole_unless_iterations_say_less(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+    trace.write_text("".join(f'{{"at_s": {60 * n}, "prompt_tokens": 8, "output_tokens": 4}}\n' for n in range(20)))
+    fields: dict[str, Any] = {"workload": {"trace": str(trace)}, "defaults": {"engine": "llamacpp-server", "timeout_s": 60}}
+    [planned] = expanded(**fields).planned
+    assert planned.iterations == 20
+    assert planned.timeout_s > 19 * 60
+    assert planned.case.load is not None
+    assert planned.case.load.trace is not None
+    fields["defaults"]["iterations"] = 5
+    assert expanded(**fields).planned[0].iterations == 5
+    fields["workload"]["prompt_format"] = "chat"
+    with pytest.raises(UsageError, match="leave chat"):
+        expanded(**fields)

@@ -205,6 +205,7 @@ def _planned(
         shared_prefix_tokens=workload.shared_prefix_tokens,
         prefix_hit_rate=workload.prefix_hit_rate,
         turns=workload.turns,
+        log_probabilities=point["log_probabilities"],
     )
     _check(suite, point, case)
     return PlannedCase(

@@ -90,9 +90,17 @@ def find_server(name: str, specs: Mapping[str, ServerSpec], given: Mapping[str, 
         raise UsageError(f"The URL of server {name} is not stored: give it again with --server {name}=URL.")
     if spec.url and spec.url.startswith(HASHED) and hashed(url) != spec.url:
         raise UsageError(f"--server {name}: is not the URL that the run began with: give that one, or start a new run.")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
         raise UsageError(f"The URL of server {name} is not http:// or https:// with a host: correct it.")
+    if parts.username is not None:
+        raise UsageError(
+            f"The URL of server {name} holds a user name or password: name the variable with the key as api_key_env."
+        )
     return Server(name, url.rstrip("/"), spec.preset, spec.api_key_env, spec.tokenizer)
 
 

@@ -40,6 +40,7 @@ class Point(BaseModel):
     output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Exact output length.")
     slots: Annotated[int, Field(ge=1)] | None = Field(None, description="Sequences that a server of ours decodes at a time.")
     prompt_cache: bool | None = Field(None, description="Whether a server may reuse what it computed for an earlier prompt.")
+    log_probabilities: bool | None = Field(None, description="Whether those of the chosen tokens are asked for: it costs time.")
     concurrency: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests in flight: a closed loop.")
     ramp_s: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Over which the closed loop grows.")
     rate: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Requests per second: an open loop.")
@@ -113,7 +114,7 @@ class Suite(BaseModel):
 
 BUILT_IN = {
     "engine": "transformers", "device": "auto", "threads": "auto", "output_tokens": 32, "slots": 1, "prompt_cache": False,
-    "processes": 3, "min_seconds": 2.0, "warmup": 1, "timeout_s": 300.0,
+    "log_probabilities": False, "processes": 3, "min_seconds": 2.0, "warmup": 1, "timeout_s": 300.0,
     "clients": 1, "request_timeout_s": 120.0, "retries": 0, "give_up_after": 20,
 }  # fmt: skip
 ITERATIONS = 3

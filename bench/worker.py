@@ -159,6 +159,8 @@ def refusal(case: Case, able: Support) -> str | None:
         return f"{case.engine} takes one request at a time: choose an engine that is a server, such as llamacpp-server."
     if case.device not in able.devices:
         return f"{case.engine} does not run on {case.device}: choose {' or '.join(able.devices)}."
+    if case.log_probabilities and not able.log_probabilities:
+        return f"{case.engine} gives no log-probabilities: leave log_probabilities out, or choose an engine such as llamacpp."
     return None
 
 

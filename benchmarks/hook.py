@@ -13,7 +13,7 @@ import statistics
 import time
 from pathlib import Path
 
-from bench.engines.protocol import Session
+from bench.engines.protocol import Session, Source
 from bench.engines.transformers import DTYPES, Transformers
 from bench.workloads import Prompt, load_prompts, speed_prompt
 from results.records import Case
@@ -38,7 +38,7 @@ def main() -> None:
 
     folder = options.folder or prepared_gemma()
     case = case_of(options.dtype)
-    session: Session = Transformers().load(folder, case)
+    session: Session = Transformers().load(Source(weights=folder), case)
     bare = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, DTYPES[options.dtype])).eval()
     prompt = speed_prompt(load_prompts("five-questions"), 0, "1.1", 32, "plain", session.encode, session.decode)
 

@@ -5,7 +5,7 @@ llama.cpp's clock of decoding starts when the first token is there, so its n tok
 on (its own runners start at the same moment, but for the one on MLX, which puts the first token's step into it).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from monitor.framing import Arrivals, StreamError, excerpt, json_lines, server_sent_events
@@ -16,6 +16,8 @@ MAX_COUNT = 2**31
 """Anything above is no count of tokens."""
 MAX_FIGURE = 1e18
 """Nanoseconds of some thirty years; anything above is no time."""
+UNTOLD = -9999.0
+"""OpenAI's log-probability of a token that it tells none of, and vLLM's of an impossible one."""
 
 
 class Event(NamedTuple):
@@ -27,6 +29,8 @@ class Event(NamedTuple):
     """Output tokens up to here, where the server says so in every event."""
     done: bool = False
     """Whether nothing can follow."""
+    log_probabilities: Sequence[float | None] = ()
+    """Of the tokens that came with it, in nats, where the server tells them; `None` is one that is no such number."""
 
 
 class Totals(NamedTuple):
@@ -64,13 +68,14 @@ def _openai(field: Literal["delta", "text"]) -> Callable[[dict[str, Any], Report
         if type(choice) is not dict or ("message" in choice and "delta" not in choice):
             raise StreamError("bad_stream: an answer that is not streamed")
         finish = _word(choice.get("finish_reason"))
-        said = choice.get(field)
+        said, told = choice.get(field), choice.get("logprobs")
+        log_probabilities = _log_probabilities(told) if told else ()
         if field == "text":
-            return Event(_text(said), "", finish, counted)
+            return Event(_text(said), "", finish, counted, False, log_probabilities)
         if type(said) is not dict:
-            return Event("", "", finish, counted)
+            return Event("", "", finish, counted, False, log_probabilities)
         reasoning = said.get("reasoning_content") or said.get("reasoning")
-        return Event(_text(said.get("content")), _text(reasoning), finish, counted)
+        return Event(_text(said.get("content")), _text(reasoning), finish, counted, False, log_probabilities)
 
     return event
 
@@ -101,11 +106,12 @@ def _ollama(field: Literal["message", "response"]) -> Callable[[dict[str, Any], 
         if done:
             report.update(line)
         said = line.get("message") if field == "message" else line
-        finish = _word(line.get("done_reason"))
+        finish, told = _word(line.get("done_reason")), line.get("logprobs")
+        log_probabilities = _log_probabilities(told) if told else ()
         if type(said) is not dict:
-            return Event(finish=finish, done=done)
+            return Event("", "", finish, None, done, log_probabilities)
         content = said.get("content" if field == "message" else "response")
-        return Event(_text(content), _text(said.get("thinking")), finish, None, done)
+        return Event(_text(content), _text(said.get("thinking")), finish, None, done, log_probabilities)
 
     return event
 
@@ -145,6 +151,19 @@ def _text(value: Any) -> str:
 
 def _word(value: Any) -> str | None:
     return value if type(value) is str else None
+
+
+def _log_probabilities(told: Any) -> list[float | None]:
+    """Those of the chosen tokens, in any form: OpenAI's of chats (llama.cpp has it for all), its older one, Ollama's bare list."""
+    if type(told) is dict:
+        told = told.get("content") or told.get("token_logprobs")
+    if type(told) is not list:
+        return []
+    return [_log_probability(one.get("logprob") if type(one) is dict else one) for one in told]
+
+
+def _log_probability(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and UNTOLD < value <= 0 else None
 
 
 def _message(event: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ class Client:
         self._address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
         self._ssl = (ssl_context or _system_certificates()) if url.scheme == "https" else None
         self._head = _head(url, endpoint.headers)
-        self._secrets = [part for value in endpoint.headers.values() for part in (value, value.split(" ")[-1])]
+        self._headers = endpoint.headers
         self._idle: list[tuple[float, Connection]] = []
         self._connections: set[Connection] = set()
 
@@ -160,11 +160,17 @@ class Client:
     def _refusal(self, status: int, body: bytes) -> str:
         if 300 <= status < 400:
             return f"http_4xx: {status}, and redirects are not followed: give the address that it leads to"
-        text = body[: 64 * 1024].decode(errors="replace")
-        for secret in self._secrets:
+        text = without_secrets(body[: 64 * 1024].decode(errors="replace"), self._headers)
+        return f"{'http_5xx' if status >= 500 else 'http_4xx'}: {status} {excerpt(text)}".rstrip()
+
+
+def without_secrets(text: str, headers: Mapping[str, str]) -> str:
+    """What a server said, without the values of our headers: some servers repeat the key that they refuse."""
+    for value in headers.values():
+        for secret in (value, value.split(" ")[-1]):
             if len(secret) >= MIN_SECRET:
                 text = text.replace(secret, "***")
-        return f"{'http_5xx' if status >= 500 else 'http_4xx'}: {status} {excerpt(text)}".rstrip()
+    return text
 
 
 def _was_stale(exchange: Exchange) -> bool:

@@ -3,16 +3,21 @@
 An event's time is that of the read which completed it. An event without content (a role chunk, a usage chunk) is kept with no
 tokens: it is not a token, but others count from it. What a model thinks before it answers counts as output tokens, and as
 content of nobody's: first and last content are what a user sees.
+
+Log-probabilities are those of tokens, so they count them too. They are believed where there is one for each token: llama.cpp
+tells only that of the last token of a character that takes several.
 """
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal
 
 from monitor.dialects import GRAMMARS, Dialect, Report
 from monitor.event_tokens import event_tokens
-from monitor.framing import Arrivals, StreamError, excerpt
+from monitor.framing import Arrivals, StreamError, excerpt, json_lines
 
 __all__ = ["Answer", "Arrivals", "Dialect", "FinishReason", "read_answer"]
 
@@ -61,6 +66,9 @@ class _Events:
     done: bool = False
     """Whether the protocol's own end was there."""
     report: Report = field(default_factory=dict)
+    log_probabilities: list[float | None] = field(default_factory=list)
+    told: list[int] = field(default_factory=list)
+    """How many of them there were up to the end of each event."""
     error: str | None = None
 
     @property
@@ -69,6 +77,11 @@ class _Events:
             return None
         return "length" if self.finish in _LENGTH else "stop"
 
+    def tells_every_token(self, total: int | None) -> bool:
+        """Whether there is a log-probability for each of so many tokens; few servers tell that of the end of sequence."""
+        told = len(self.log_probabilities)
+        return told > 0 and (told == total or (told + 1 == total and self.finish_reason == "stop"))
+
 
 def read_answer(
     arrivals: Arrivals, dialect: Dialect, *, error: str | None = None, count: Callable[[str], int] | None = None
@@ -76,19 +89,26 @@ def read_answer(
     """Parse a body.
 
     Args:
-        error: of the transport, when the body did not end as it should; an error in the stream comes first, and after the
-            protocol's own end nothing is missing any more.
+        error: of the transport, when the body did not end as it should; an error in the stream comes first, but a last event
+            that is torn is none. After the protocol's own end nothing is missing any more.
         count: tokens of a text without special tokens, where a tokenizer is at hand.
     """
     if error and error.startswith("http_"):
         return Answer(error=error)
     events = _read(arrivals, dialect)
+    if error and (events.error or "").startswith("bad_stream"):
+        events = _read_before_tear(arrivals, dialect) or events
     pieces = [thought + said for thought, said in zip(events.reasonings, events.contents, strict=True)]
     prompt_tokens, total, values = GRAMMARS[dialect].totals(events.report)
+    total = total or len(events.log_probabilities) or None
     source: Literal["usage", "tokenizer"] | None = "usage" if total else None
     if total is None and count:
         total, source = count("".join(pieces)) or None, "tokenizer"
-    tokens, uneven = event_tokens(pieces, events.counted, total, events.finish_reason == "stop", count)
+    counted: Sequence[int | None] = events.counted
+    if events.tells_every_token(total):
+        counted = events.told
+        values |= _mean_log_probability(events.log_probabilities)
+    tokens, uneven = event_tokens(pieces, counted, total, events.finish_reason == "stop", count)
     said_at = [time for time, said in zip(events.times, events.contents, strict=True) if said]
     return Answer(
         event_times=tuple(events.times),
@@ -116,11 +136,13 @@ def _read(arrivals: Arrivals, dialect: Dialect) -> _Events:
             if data.startswith(b"[DONE]"):
                 found.done = True
                 break
-            content, reasoning, finish, counted, found.done = grammar.event(_object(data), found.report)
+            content, reasoning, finish, counted, found.done, told = grammar.event(_object(data), found.report)
             found.times.append(time)
             found.contents.append(content)
             found.reasonings.append(reasoning)
             found.counted.append(counted)
+            found.log_probabilities += told
+            found.told.append(len(found.log_probabilities))
             if finish:
                 found.finish = finish
             if found.done:
@@ -128,6 +150,25 @@ def _read(arrivals: Arrivals, dialect: Dialect) -> _Events:
     except StreamError as wrong:
         found.error = str(wrong)
     return found
+
+
+def _read_before_tear(arrivals: Arrivals, dialect: Dialect) -> _Events | None:
+    """The events before the last one, when the body ends within that one and nothing else is wrong; else `None`."""
+    body = b"".join(data for _, data in arrivals)
+    lines = GRAMMARS[dialect].frames is json_lines
+    end = max((found.end() for found in re.finditer(rb"\n" if lines else rb"\n\r?\n", body)), default=0)
+    torn = body[end:].lstrip(b"\r\n").replace(b"data: ", b"data:", 1)
+    if not (torn[:1] == b"{" if lines else b"data:{".startswith(torn[:6]) or b"data:[DONE]".startswith(torn)):
+        return None
+    ends = accumulate(len(data) for _, data in arrivals)
+    whole = [(time, data[: max(0, len(data) - (at - end))]) for (time, data), at in zip(arrivals, ends, strict=True)]
+    events = _read(whole, dialect)
+    return None if events.error else events
+
+
+def _mean_log_probability(told: Sequence[float | None]) -> dict[str, float]:
+    known = [one for one in told if one is not None]
+    return {"mean_log_probability": sum(known) / len(known)} if len(known) == len(told) else {}
 
 
 def _object(data: bytes) -> dict[str, Any]:

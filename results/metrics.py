@@ -193,6 +193,9 @@ _ALL = (
     Metric("cached_prompt_tokens", "tokens", None, "request", "Cached prompt tokens",
            "Tokens of the prompt that the server says it had computed before.",
            aliases={"opentelemetry": "gen_ai.usage.cache_read.input_tokens", "llama.cpp": "cache_n"}),
+    Metric("mean_log_probability", "nats", None, "request", "Mean log-probability",
+           "Mean over the output tokens of the natural logarithm of the probability that the model gave each, whatever the sampler "
+           "made of it; an end-of-sequence token only where the engine tells its own. Absent unless every token's was told."),
     Metric("server_prefill_s", "s", "lower", "request", "Prefill by the server",
            "Time for the prompt by the server's own account.", aliases={"llama.cpp": "prompt_ms", "ollama": "prompt_eval_duration"}),
     Metric("server_decode_s", "s", "lower", "request", "Decoding by the server",

@@ -132,6 +132,8 @@ class Case(Record):
     """That share, 0 to 1."""
     turns: int = 1
     """Requests of one conversation, each with all of the earlier ones before it."""
+    log_probabilities: bool = False
+    """Whether the engine is asked for those of the chosen tokens, which costs it time."""
 
     @property
     def case_id(self) -> str:

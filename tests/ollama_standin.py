@@ -20,6 +20,11 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 TYPES = {"num_predict": int, "num_ctx": int, "num_thread": int, "seed": int, "temperature": (int, float), "stop": list}
 
 
+def log_probability(number: int) -> float:
+    """Of each token, by its place."""
+    return -0.25 * (number % 3)
+
+
 class RefusedError(Exception):
     """An answer with this status and `{"error": …}`."""
 
@@ -44,7 +49,7 @@ class OllamaStandin:
     def __init__(
         self, installed: tuple[str, ...] = ("gemma3:270m",), library: tuple[str, ...] = ("gemma3:1b",), *, eos_after: int | None = None,
         pace_s: float = 0.0, fail_after: int | None = None, forgetful: bool = False, thinks: bool = False, load_s: float = 0.0,
-        words: tuple[str, ...] = WORDS, count: Callable[[str], int] = lambda text: len(text.split()) + 1,
+        words: tuple[str, ...] = WORDS, count: Callable[[str], int] = lambda text: len(text.split()) + 1, version: str = "0.12.11",
     ) -> None:  # fmt: skip
         self.installed, self.library = list(installed), list(library)
         self.eos_after, self.pace_s, self.fail_after, self.forgetful, self.thinks = (
@@ -54,7 +59,7 @@ class OllamaStandin:
             forgetful,
             thinks,
         )
-        self.load_s, self.words, self.count = load_s, words, count
+        self.load_s, self.words, self.count, self.version = load_s, words, count, version
         self.loaded: dict[str, tuple[datetime, dict[str, Any]]] = {}
         """Name → (until when, options that it was loaded with)."""
         self.loads = 0
@@ -79,7 +84,7 @@ class OllamaStandin:
         """What an endpoint answers: a JSON value, or an iterator of the objects of a stream."""
         self.asked.append((path, body))
         endpoints: dict[str, Any] = {
-            "/api/version": lambda _: {"version": "0.12.6"},
+            "/api/version": lambda _: {"version": self.version},
             "/api/tags": lambda _: {"models": [self._listed(name) for name in self.installed]},
             "/api/ps": lambda _: {"models": self._running()},
             "/api/show": self._show,
@@ -203,7 +208,8 @@ class OllamaStandin:
         if "error" in whole[-1]:
             raise RefusedError(500, whole[-1]["error"])
         text = "".join(one.get("response") or one.get("message", {}).get("content", "") for one in whole)
-        return whole[-1] | wrap(text)
+        told = [each for one in whole for each in one.get("logprobs", ())]
+        return whole[-1] | wrap(text) | ({"logprobs": told} if told else {})
 
     def _objects(self, body: dict[str, Any], prompt_tokens: int, wrap: Any, began: int, load_ns: int) -> Iterator[dict[str, Any]]:
         limit = (body.get("options") or {}).get("num_predict", -1)
@@ -215,7 +221,10 @@ class OllamaStandin:
             if number == self.fail_after:
                 yield {"error": "an error was encountered while running the model"}
                 return
-            yield {"model": body["model"], "created_at": _now(), **wrap(self.words[number % len(self.words)]), "done": False}
+            word = self.words[number % len(self.words)]
+            told = {"logprobs": [{"token": word, "logprob": log_probability(number), "bytes": [*word.encode()]}]}
+            asked = told if body.get("logprobs") else {}
+            yield {"model": body["model"], "created_at": _now(), **wrap(word), "done": False, **asked}
         if self.forgetful:
             return
         now = time.perf_counter_ns()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_gemma import make_tiny_gguf
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -38,6 +39,33 @@ def test_verdicts_are_simulated() -> None:
     text = printed_by(BENCHMARKS / "verdicts.py", "--rounds", 50)
     assert len(text.splitlines()) == 2 + 2 * 3 * 3
     assert re.search(r"10\s+\+20%\s+100\.0%", text)
+
+
+@pytest.mark.slow
+def test_the_client_is_fast_and_its_times_are_told() -> None:
+    text = printed_by(BENCHMARKS / "client.py", "--requests", 50, "--rounds", 1, "--streams", 2, "--each", 8)
+    assert re.search(r"requests/s", text)
+    assert re.search(r"TTFT", text)
+
+
+@pytest.mark.slow
+def test_what_the_client_takes_from_a_server_is_a_ratio(tmp_path: Path) -> None:
+    gguf = make_tiny_gguf(tmp_path / "tiny.gguf")
+    text = printed_by(BENCHMARKS / "intrusion.py", gguf, "--pairs", 2, "--tokens", 16)
+    assert re.search(r"median[^\n]*\d\.\d", text)
+
+
+@pytest.mark.slow
+def test_http_libraries_are_compared() -> None:
+    text = printed_by(BENCHMARKS / "http_libraries.py", "--requests", 50, "--rounds", 1)
+    assert "aiohttp" in text
+    assert "httpx" in text
+
+
+@pytest.mark.slow
+def test_saturation_is_simulated() -> None:
+    text = printed_by(BENCHMARKS / "saturation.py", "--runs", 4, "--proofs", 2)
+    assert "bunched" in text
 
 
 def test_every_script_says_what_it_measures() -> None:

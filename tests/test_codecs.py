@@ -127,7 +127,7 @@ def test_no_redirect_is_followed_with_a_key() -> None:
 
 def test_messages_name_the_server_and_neither_its_url_nor_the_key() -> None:
     with JsonStandin(
-        {"/a": (200, b"<html>"), "/b": (401, {"error": {"message": "who are you"}}), "/c": (503, b"busy")}
+        {"/a": (200, b"<html>"), "/b": (401, {"error": {"message": "who is Bearer secret\x1b[2J?"}}), "/c": (503, b"busy")}
     ) as server:
         calls = ServerCalls(server.url, "staging", {"Authorization": "Bearer secret"})
         messages = []
@@ -136,7 +136,7 @@ def test_messages_name_the_server_and_neither_its_url_nor_the_key() -> None:
                 calls.ask(path)
             messages.append(str(refused.value))
         assert "something else than JSON" in messages[0]
-        assert "refused the key (401: who are you)" in messages[1]
+        assert "refused the key (401: who is ***" in messages[1] and "\x1b" not in messages[1]
         assert messages[2] == "The server staging answered /c with 503."
         assert messages[3] == "The server staging answered /d with 404: not found."
         for text in (*messages, repr(calls)):

@@ -15,6 +15,7 @@ from ollama_standin import OllamaStandin
 from tiny_gemma import make_tiny_gguf
 
 from bench.engines.protocol import Engine, Generation, Served, Server, Session, Source, UnsupportedError
+from bench.worker import refusal
 from bench.workloads import Prompt
 from results.errors import GemmeterError
 from results.records import Case
@@ -223,6 +224,25 @@ def test_no_prompt_helps_a_later_one(session: Session) -> None:
     for _ in range(2):
         generation = session.generate(ask(session, TEXT * 4), 2, "length", time.perf_counter)
         assert generation.values.get("cached_prompt_tokens", 0) == 0
+
+
+def test_log_probabilities_of_every_token_where_the_engine_has_them(subject: Subject, session: Session) -> None:
+    case = subject.case.model_copy(update={"log_probabilities": True})
+    plain = session.generate(ask(session, TEXT), 12, "length", time.perf_counter)
+    assert "mean_log_probability" not in plain.values
+    if not subject.engine.support.log_probabilities:
+        assert "log_probabilities" in (refusal(case, subject.engine.support) or "")
+        return
+    asked = subject.engine.load(subject.source, case)
+    try:
+        told = [asked.generate(ask(asked, TEXT), 12, "length", time.perf_counter) for _ in range(2)]
+    finally:
+        asked.close()
+    for generation in told:  # there is a mean only where there is one for every token
+        check(generation, 12)
+        assert -100 < generation.values["mean_log_probability"] <= 0
+    assert told[0].values["mean_log_probability"] == pytest.approx(told[1].values["mean_log_probability"], abs=1e-6)
+    assert told[0].text == plain.text
 
 
 def test_it_stops_at_the_end_of_sequence_only_where_it_shall(subject: Subject) -> None:

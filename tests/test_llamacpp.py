@@ -154,8 +154,10 @@ class FakeLibrary:
     def __init__(self, url: str, chunks: list[dict[str, Any]]) -> None:
         self.listening_address, self._chunks = url, chunks
         self.cancelled = False
+        self.asked: list[dict[str, Any]] = []
 
     def handle_completions(self, body: dict[str, Any], callback: Callable[[dict[str, Any]], bool]) -> None:
+        self.asked.append(body)
         for chunk in self._chunks:
             if callback(chunk):
                 self.cancelled = True
@@ -201,6 +203,17 @@ def test_the_librarys_own_figures_are_kept(listener: str) -> None:
     }  # fmt: skip
     assert (generation.prompt_tokens, generation.token_source, generation.finish_reason) == (2, "engine", "length")
     assert session.values() == {"weights_bytes": 31872.0, "context_tokens": 512.0}
+
+
+def test_log_probabilities_are_asked_for_only_where_the_case_has_them(listener: str) -> None:
+    library = FakeLibrary(listener, [chunk("a", 1, "length")])
+    for asked in (False, True):
+        LlamaCppSession(library, HEADER, log_probabilities=asked).generate(PROMPT, 1, "length", time.perf_counter)
+    off, on = library.asked
+    assert off == {
+        "timings_per_token": True, "prompt": [2, 300], "max_tokens": 1, "stream": True, "temperature": 0, "ignore_eos": True,
+    }  # fmt: skip
+    assert on == off | {"logprobs": 1}
 
 
 def test_an_answer_that_ends_at_once_is_an_answer(listener: str) -> None:
@@ -320,9 +333,30 @@ def test_decoding_is_as_fast_as_llama_cpp_says(gemma: Source, engine: Any) -> No
 
 @pytest.mark.slow
 @pytest.mark.engine
+def test_log_probabilities_in_process_and_over_http_are_the_same(gemma: Source) -> None:
+    means, texts = [], []
+    for engine in (LlamaCpp(), LlamaCppServer()):
+        session = engine.load(gemma, REAL.model_copy(update={"log_probabilities": True}))
+        try:
+            prompt = Prompt(0, "x", tuple(session.encode("The capital of France is", "plain")))
+            generation = session.generate(prompt, 24, "length", time.perf_counter)
+        finally:
+            session.close()
+        assert generation.output_tokens == sum(generation.event_tokens) == 24
+        means.append(generation.values["mean_log_probability"])
+        texts.append(generation.text)
+    assert texts[0] == texts[1]
+    assert means[0] == pytest.approx(means[1], abs=1e-3)
+    assert -5 < means[0] < 0
+
+
+@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("engine", [LlamaCpp, LlamaCppServer])
-def test_characters_of_several_tokens_come_whole(gemma: Source, engine: Any) -> None:
-    session = engine().load(gemma, REAL)
+@pytest.mark.parametrize("log_probabilities", [False, True])
+def test_characters_of_several_tokens_come_whole(gemma: Source, engine: Any, log_probabilities: bool) -> None:
+    """And have no mean log-probability, as llama.cpp tells that of their last tokens only."""
+    session = engine().load(gemma, REAL.model_copy(update={"log_probabilities": log_probabilities}))
     try:
         prompt = Prompt(0, "x", tuple(session.encode("𐌰𐌱𐌲𐌳" * 4 + "𐌰𐌱", "plain")))
         generation = session.generate(prompt, 24, "length", time.perf_counter)
@@ -330,3 +364,4 @@ def test_characters_of_several_tokens_come_whole(gemma: Source, engine: Any) -> 
         session.close()
     assert generation.text == "𐌲𐌳𐌰𐌱𐌲𐌳"
     assert [tokens for tokens in generation.event_tokens if tokens] == [4] * 6
+    assert "mean_log_probability" not in generation.values

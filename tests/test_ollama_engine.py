@@ -8,12 +8,13 @@ from itertools import cycle, islice
 
 import pytest
 from fakes import make_case
-from ollama_standin import LAYERS, WORDS, OllamaStandin
+from ollama_standin import LAYERS, WORDS, OllamaStandin, log_probability
 
 from bench.engines.ollama import Ollama, OllamaSession, OllamaWire, full_name, model_facts, pull, running, unload
 from bench.engines.protocol import Server, Source, UnsupportedError
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.workloads import Prompt
+from results.records import PromptFormat
 
 CASE = make_case(engine="ollama", device="remote", dtype="unknown", quantization="unknown", threads=None, source_precision=None)
 MODEL = "gemma3:270m"
@@ -64,6 +65,15 @@ def test_standin_chats(ollama: OllamaStandin) -> None:
     parts = list(client.chat(MODEL, messages, stream=True, options={"num_predict": 3}))
     assert "".join(part.message.content or "" for part in parts) == said(3)
     assert parts[-1].done_reason == "length" and parts[-1].eval_count == 3
+
+
+def test_standin_tells_log_probabilities(ollama: OllamaStandin) -> None:
+    client, told = client_of(ollama), [(word, log_probability(number)) for number, word in enumerate(WORDS[:4])]
+    whole = client.generate(MODEL, "Hello", logprobs=True, options={"num_predict": 4})
+    assert [(one.token, one.logprob) for one in whole.logprobs] == told
+    parts = list(client.chat(MODEL, [{"role": "user", "content": "Hi"}], stream=True, logprobs=True, options={"num_predict": 4}))
+    assert [(one.token, one.logprob) for part in parts for one in part.logprobs or ()] == told
+    assert client.generate(MODEL, "Hello", options={"num_predict": 4}).logprobs is None
 
 
 def test_standin_loads_lists_and_unloads(ollama: OllamaStandin) -> None:
@@ -134,6 +144,38 @@ def test_plain_prompts_are_raw_and_counted_with_their_beginning(ollama: OllamaSt
     assert body["options"] == {"num_ctx": 512, "num_predict": 4, "temperature": 0, "seed": 0, "stop": []}
 
 
+def test_requests_without_log_probabilities_are_the_same_to_the_byte() -> None:
+    off, on = (OllamaWire("http://x", MODEL, {"num_ctx": 512}, log_probabilities=asked) for asked in (False, True))
+    prompt = Prompt(0, "Hi", ())
+    assert off.body(prompt, 4, "eos") == (
+        b'{"model":"gemma3:270m","stream":true,"think":false,"truncate":false,"keep_alive":"10m","prompt":"Hi","raw":true,'
+        b'"options":{"num_ctx":512,"num_predict":4,"temperature":0,"seed":0}}'
+    )
+    assert json.loads(on.body(prompt, 4, "eos")) == json.loads(off.body(prompt, 4, "eos")) | {"logprobs": True}
+
+
+@pytest.mark.parametrize("form", ["plain", "chat"])
+def test_log_probabilities(ollama: OllamaStandin, form: PromptFormat) -> None:
+    session = Ollama().load(source(ollama), CASE.model_copy(update={"log_probabilities": True}))
+    generation = session.generate(Prompt(0, "Hello", (), form), 6, "length", time.perf_counter)
+    session.close()
+    assert generation.values["mean_log_probability"] == pytest.approx(sum(map(log_probability, range(6))) / 6)
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"), [("0.12.10", True), ("0.9.6-rc1", True), ("0.13.0-rc0", False), ("0.0.0", False)]
+)
+def test_a_version_without_log_probabilities_is_refused(version: str, refused: bool) -> None:
+    with OllamaStandin(version=version) as standin:
+        if not refused:
+            Ollama().load(source(standin), CASE.model_copy(update={"log_probabilities": True})).close()
+            return
+        with pytest.raises(UnsupportedError, match=f"Ollama {version} has no log-probabilities: update it"):
+            Ollama().load(source(standin), CASE.model_copy(update={"log_probabilities": True}))
+        assert standin.bodies("/api/generate") == []
+        Ollama().load(source(standin), CASE).close()
+
+
 def test_an_early_end_is_told(ollama: OllamaStandin) -> None:
     ollama.eos_after = 3
     generation = load(ollama).generate(Prompt(0, "Hello", ()), 8, "length", time.perf_counter)
@@ -201,7 +243,7 @@ def test_closing_does_not_mind_a_server_that_has_ended() -> None:
 
 def test_facts_of_the_model(ollama: OllamaStandin) -> None:
     facts = model_facts(ServerCalls(ollama.url), MODEL)
-    assert facts["server_version"] == "0.12.6"
+    assert facts["server_version"] == "0.12.11"
     assert facts["server_quantization"] == "Q8_0"
     assert facts["server_model_context"] == 32768
     assert len(str(facts["server_model_digest"])) == 64

@@ -80,6 +80,50 @@ def test_the_prompt_cache_of_llama_server_is_off_unless_the_case_is_about_it() -
     assert "cache_prompt" not in body(PRESETS["vllm"])
 
 
+LLAMA_SERVER_BODIES = {
+    "plain": b'{"model":"gemma","stream":true,"timings_per_token":true,"temperature":0,"stream_options":{"include_usage":true},'
+    b'"cache_prompt":false,"prompt":[2,3,4],"max_tokens":16,"ignore_eos":true}',
+    "chat": b'{"model":"gemma","stream":true,"timings_per_token":true,"temperature":0,"stream_options":{"include_usage":true},'
+    b'"cache_prompt":false,"messages":[{"role":"user","content":"Why is it blue?"}],"max_tokens":16,"ignore_eos":true}',
+}
+
+
+@pytest.mark.parametrize("prompt", [PLAIN, CHAT], ids=["plain", "chat"])
+def test_requests_without_log_probabilities_are_the_same_to_the_byte(prompt: Prompt) -> None:
+    """Asking for them adds what asks for them, and nothing else."""
+    off, on = (
+        OpenAIWire("http://127.0.0.1:1/v1", "gemma", PRESETS["llama-server"], log_probabilities=asked).body(prompt, 16, "length")
+        for asked in (False, True)
+    )
+    assert off == LLAMA_SERVER_BODIES[prompt.form]
+    asking = {"plain": b',"logprobs":1}', "chat": b',"logprobs":true,"top_logprobs":1}'}[prompt.form]
+    assert on == off[:-1] + asking
+
+
+def test_log_probabilities_are_asked_only_of_servers_that_tell_them() -> None:
+    able = {
+        (name, form)
+        for name, preset in PRESETS.items()
+        for form in preset.log_probabilities
+        if OpenAIWire("http://x/v1", "m", preset, log_probabilities=True).endpoint(form)
+    }
+    both = {(name, form) for name in ("openai", "vllm", "sglang", "llama-server") for form in ("plain", "chat")}
+    assert able == both | {("tgi", "chat"), ("openai-api", "chat")}
+    for name, form, remedy in (
+        ("tgi", "plain", "set workload.prompt_format to chat, or leave"),
+        ("lm-studio", "chat", "here: leave log_probabilities out"),
+        ("openai-api", "plain", "no plain completions"),
+    ):
+        with pytest.raises(UnsupportedError, match=remedy):
+            OpenAIWire("http://x/v1", "m", PRESETS[name], log_probabilities=True).endpoint(form)  # type: ignore[arg-type]
+    with (
+        JsonStandin({"/v1/models": (200, MODELS)}) as standin,
+        pytest.raises(UnsupportedError, match="leave log_probabilities out"),
+    ):
+        asked = CASE.model_copy(update={"log_probabilities": True})
+        OpenAI({}).load(Source(server=server(f"{standin.url}/v1", "lm-studio"), model="gemma-3-1b-it"), asked)
+
+
 def test_quirks_of_single_kinds() -> None:
     assert body(PRESETS["tgi"])["model"] == "tgi"
     newest = body(PRESETS["openai-api"], CHAT)
@@ -127,8 +171,12 @@ def test_a_key_comes_from_the_variable_that_is_named() -> None:
     named = server(api_key_env="MY_KEY")
     assert key_headers(named, PRESETS["openai"], {"MY_KEY": " k \n"}) == {"Authorization": "Bearer k"}
     for environ in ({}, {"MY_KEY": ""}):
-        with pytest.raises(UsageError, match="server staging wants a key: set the environment variable MY_KEY"):
+        with pytest.raises(ServerError, match="server staging wants a key: set the environment variable MY_KEY"):
             key_headers(named, PRESETS["openai"], environ)
+    for key in ("a\nb", "schlüssel"):
+        with pytest.raises(ServerError, match="The key in MY_KEY holds characters") as refused:
+            key_headers(named, PRESETS["openai"], {"MY_KEY": key})
+        assert key not in str(refused.value)
 
 
 def test_a_presets_own_key_goes_to_its_own_hosts_only() -> None:
@@ -305,6 +353,19 @@ def test_a_real_server_answers(llama_cpp: str, preset: str) -> None:
     chat = session.generate(Prompt(0, "Hello", (), "chat"), 5, "length", time.perf_counter)
     assert (chat.error, chat.output_tokens) == (None, 5)
     session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.parametrize("preset", ["llama-server", "openai"])
+@pytest.mark.parametrize("form", ["plain", "chat"])
+def test_a_real_server_tells_log_probabilities(llama_cpp: str, preset: str, form: PromptFormat) -> None:
+    case = CASE.model_copy(update={"log_probabilities": True})
+    session = OpenAI({}).load(Source(server=server(f"{llama_cpp}/v1", preset)), case)
+    generation = session.generate(replace(PLAIN, token_ids=(), form=form), 16, "length", time.perf_counter)
+    session.close()
+    assert (generation.error, generation.output_tokens, generation.event_tokens.count(1)) == (None, 16, 16)
+    assert -5 < generation.values["mean_log_probability"] < 0
 
 
 @pytest.mark.slow

@@ -97,6 +97,7 @@ def test_new_axes_do_not_move_old_ids() -> None:
         ({"device": "cuda"}, True),
         ({"engine": "other"}, True),
         ({"weights": "sha256:0"}, True),
+        ({"log_probabilities": True}, True),
     ],
 )
 def test_which_facts_make_another_case_and_which_another_configuration(change: dict[str, object], moves_config: bool) -> None:

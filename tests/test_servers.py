@@ -7,7 +7,7 @@ import pytest
 from bench.servers import ServerSpec, find_server, hashed, named, parse_given, scrubbed, scrubbed_argument, url_name
 from results.errors import UsageError
 
-URL = "http://user:secret@inner.example:8000/v1"
+URL = "http://inner.example:8000/secret/v1"
 SPECS = {"staging": ServerSpec(url=URL, preset="vllm", api_key_env="STAGING_KEY")}
 
 
@@ -25,6 +25,9 @@ def test_a_server_is_found_by_its_name_its_preset_or_its_url() -> None:
     [
         ("stagin", SPECS, {}, "has no URL"),
         ("odd", {"odd": ServerSpec(url="ftp://x")}, {}, "not http"),
+        ("odd", {"odd": ServerSpec(url="http://[::1/v1")}, {}, "not http"),
+        ("odd", {"odd": ServerSpec(url="http://x:99999/v1")}, {}, "not http"),
+        ("odd", {"odd": ServerSpec(url="http://user:secret@x/v1")}, {}, "name the variable with the key"),
         ("odd", {"odd": ServerSpec(url="http://x", preset="vlm")}, {}, "vllm"),
         ("kept", {"kept": ServerSpec(url=hashed(URL))}, {}, "--server kept=URL"),
         ("kept", {"kept": ServerSpec(url=hashed(URL))}, {"kept": "http://elsewhere/v1"}, "not the URL that the run began with"),

@@ -148,6 +148,106 @@ def test_cached_prompt_tokens_of_the_usage() -> None:
     assert read(sse(chat("a", "length"), usage(9, 1, prompt_tokens_details=None), DONE)).values == {}
 
 
+# Log-probabilities: one event with so many of them, in each of the forms that servers have.
+
+
+def told_chat(text: str, *told: Any, finish: str | None = None) -> dict[str, Any]:
+    return {
+        "choices": [
+            {"delta": {"content": text}, "finish_reason": finish, "logprobs": {"content": [{"logprob": one} for one in told]}}
+        ]
+    }
+
+
+def told_plain(text: str, *told: Any, finish: str | None = None) -> dict[str, Any]:
+    logprobs = {"text_offset": [0], "token_logprobs": [*told], "tokens": ["x"] * len(told), "top_logprobs": None}
+    return {"choices": [{"text": text, "finish_reason": finish, "logprobs": logprobs}]}
+
+
+def told_llama_cpp(text: str, *told: Any, finish: str | None = None) -> dict[str, Any]:
+    content = [{"id": 7, "token": "x", "bytes": [120], "logprob": one, "top_logprobs": [{"logprob": -9.0}]} for one in told]
+    return {"choices": [{"text": text, "finish_reason": finish, "logprobs": {"content": content} if told else None}]}
+
+
+def told_ollama(text: str, *told: Any, finish: str | None = None) -> dict[str, Any]:
+    said = {"response": text, "done": False, "logprobs": [{"token": "x", "logprob": one} for one in told]}
+    return said if finish is None else said | {"done": True, "done_reason": finish}
+
+
+FORMS: list[tuple[Dialect, Any]] = [
+    ("openai-chat", told_chat), ("openai-completions", told_plain), ("openai-completions", told_llama_cpp), ("ollama-generate", told_ollama),
+]  # fmt: skip
+
+
+def body_of(dialect: Dialect, *events: dict[str, Any], output: int | None) -> bytes:
+    """A whole answer; `output`: what the server says that it has."""
+    if dialect == "ollama-generate":
+        return lines(*events[:-1], events[-1] | ({} if output is None else {"eval_count": output}))
+    return sse(*events, *([] if output is None else [usage(1, output)]), DONE)
+
+
+@pytest.mark.parametrize(("dialect", "told"), FORMS)
+@pytest.mark.parametrize("output", [6, None])
+def test_log_probabilities_are_averaged_and_count_tokens(dialect: Dialect, told: Any, output: int | None) -> None:
+    """Text held back comes with the next event that has any, and the last token has none."""
+    events = [told("ab", -0.5, -1), told("", -1.5), told("cde", -2.0, 0), told("", -1.0, finish="length")]
+    answer = read(body_of(dialect, *events, output=output), dialect=dialect)
+    assert answer.error is None
+    assert answer.values["mean_log_probability"] == -1.0
+    assert (answer.event_tokens[:4], answer.output_tokens, answer.uneven) == ((2, 0, 4, 0), 6, False)
+    assert answer.token_source == "usage"
+
+
+@pytest.mark.parametrize(("dialect", "told"), FORMS)
+def test_the_end_of_sequence_may_have_no_log_probability(dialect: Dialect, told: Any) -> None:
+    def answer(finish: str) -> Answer:
+        return read(body_of(dialect, told("a", -1.0), told("b", -2.0), told("", finish=finish), output=3), dialect=dialect)
+
+    assert (answer("stop").values["mean_log_probability"], answer("stop").event_tokens[:3]) == (-1.5, (1, 2, 0))
+    assert "mean_log_probability" not in answer("length").values
+
+
+@pytest.mark.parametrize(("dialect", "told"), FORMS)
+def test_log_probabilities_of_some_tokens_are_none_of_the_answer(dialect: Dialect, told: Any) -> None:
+    """As of llama.cpp, when a character takes several tokens."""
+    answer = read(body_of(dialect, told("a", -1.0), told("🙂🙂🙂", -2.0, finish="length"), output=9), dialect=dialect)
+    assert "mean_log_probability" not in answer.values
+    assert (answer.output_tokens, sum(answer.event_tokens), answer.uneven) == (9, 9, True)
+
+
+def test_a_running_count_is_believed_where_log_probabilities_are_too_few() -> None:
+    events = [
+        told_llama_cpp("🙂", -1.0) | {"timings": {"predicted_n": 4}},
+        told_llama_cpp("a", -1.0) | {"timings": {"predicted_n": 5}},
+    ]
+    answer = read(
+        sse(*events, {"choices": [{"text": "", "finish_reason": "length"}]}, usage(1, 5), DONE), dialect="openai-completions"
+    )
+    assert (answer.event_tokens[:2], answer.uneven, answer.values) == ((4, 1), False, {})
+
+
+@pytest.mark.parametrize("broken", [None, "x", True, 0.5, -9999.0, -1e400, {}, []])
+@pytest.mark.parametrize(("dialect", "told"), FORMS)
+def test_what_is_no_log_probability_leaves_no_mean_but_counts(dialect: Dialect, told: Any, broken: Any) -> None:
+    answer = read(body_of(dialect, told("ab", -1.0, broken), told("c", -1.0, finish="length"), output=3), dialect=dialect)
+    assert (answer.error, answer.event_tokens[:2]) == (None, (2, 1))
+    assert "mean_log_probability" not in answer.values
+
+
+@pytest.mark.parametrize("broken", [1, "x", [1], {}, {"content": 3}, {"content": None}, {"token_logprobs": "x"}, {"refusal": []}])
+def test_log_probabilities_in_no_known_form_are_none(broken: Any) -> None:
+    answer = read(
+        sse({"choices": [{"delta": {"content": "a"}, "finish_reason": "length", "logprobs": broken}]}, usage(1, 2), DONE)
+    )
+    assert (answer.error, answer.output_tokens, "mean_log_probability" in answer.values) == (None, 2, False)
+
+
+def test_thoughts_have_log_probabilities_too() -> None:
+    thought = {"choices": [{"delta": {"reasoning_content": "hm"}, "logprobs": {"content": [{"logprob": -3.0}]}}]}
+    answer = read(sse(thought, told_chat("yes", -1.0, finish="stop"), usage(1, 2), DONE))
+    assert (answer.values["mean_log_probability"], answer.event_tokens[:2]) == (-2.0, (1, 1))
+
+
 LAST = {
     "done": True, "done_reason": "length", "total_duration": 3_000_000_000, "load_duration": 500_000_000, "prompt_eval_count": 7,
     "prompt_eval_duration": 250_000_000, "eval_count": 3, "eval_duration": 1_000_000_000,
@@ -215,6 +315,29 @@ def test_a_broken_stream_is_an_error_of_its_kind_and_keeps_what_came_before() ->
     assert broken(sse(b'{"choices": [')) == ("bad_stream", 'an event that is no JSON object: {"choices": [')
     for event in (b"\xff", b"[" * 100_000, b"1", sse(chat("x"))[6:40], json.dumps(chat()).replace("null", '["x"]', 1).encode()):
         assert broken(sse(event))[0] == "bad_stream"
+
+
+TORN = sse(chat("über"), ROLE, chat(None, "length"), DONE)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_cut_anywhere_is_the_transports_error_and_keeps_whole_events(end: bytes) -> None:
+    start, rest = (part.replace(b"\n", end) for part in (sse(ROLE, chat("kept")), TORN))
+    for cut in range(len(rest)):
+        answer = read(start, rest[:cut], error="disconnected: gone")
+        done = rest.index(b"[DONE]") + 6 <= cut
+        assert (answer.error, answer.text[:4]) == (None if done else "disconnected: gone", "kept"), rest[:cut]
+    torn = lines({"response": "kept"}), json.dumps({"response": "ü"}, ensure_ascii=False).encode()
+    for cut in range(len(torn[1])):
+        answer = read(torn[0], torn[1][:cut], dialect="ollama-generate", error="timeout: late")
+        assert (answer.error, answer.text, answer.event_times) == ("timeout: late", "kept", (1.0,))
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"<html>busy</html>", b"data: {no\n\n", b"data: no", b"Internal Server", b"data: {no\n\ndata: {", b"datum"]
+)
+def test_garbage_stays_garbage_also_before_a_cut(garbage: bytes) -> None:
+    assert broken(garbage, error="disconnected: gone")[0] == "bad_stream"
 
 
 def test_a_whole_body_that_is_no_stream() -> None:

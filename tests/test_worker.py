@@ -57,6 +57,9 @@ def test_an_engine_is_asked_only_for_what_it_can_do() -> None:
     assert "llamacpp-server" in str(refusal(loaded, support("transformers")))
     assert refusal(loaded.model_copy(update={"engine": "llamacpp-server"}), support("llamacpp-server")) is None
     assert "choose cpu or cuda" in str(refusal(make_case(device="remote"), support("transformers")))
+    asked = make_case(engine="transformers", log_probabilities=True)
+    assert "leave log_probabilities out" in str(refusal(asked, support("transformers")))
+    assert refusal(asked, support("llamacpp")) is None
 
 
 @pytest.mark.parametrize(("prompt", "output", "turns", "context"), [(32, 16, 1, 4096), (4000, 64, 1, 8192), (1000, 500, 3, 8192), (None, 64, 1, 4096)])  # fmt: skip

@@ -26,7 +26,8 @@ from results.records import Case, Scalar
 
 WHEEL = "xllamacpp"
 HEADERS = {"Connection": "close"}
-"""llama.cpp ends the connection after a streamed answer, though it says `Keep-Alive`: one that is used again would fail."""
+"""llama.cpp ends the connection after each streamed answer, though it says `Keep-Alive`. Told so, no request is ever sent into
+one that is about to end, only to be sent again; a connection for each request there is anyway, and it is no part of its times."""
 
 
 class LlamaCpp:
@@ -34,6 +35,7 @@ class LlamaCpp:
 
     support = Support(
         weights="gguf", packages=(WHEEL,), extra="llamacpp", devices=("cpu", "cuda"), quantizations=("as stored",),
+        log_probabilities=True,
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,7 +50,7 @@ class LlamaCpp:
 
     def load(self, source: Source, case: Case) -> LlamaCppSession:
         header, settings = prepare(source, case)
-        return LlamaCppSession(make_server(settings), header)
+        return LlamaCppSession(make_server(settings), header, log_probabilities=case.log_probabilities)
 
 
 class LlamaCppServer:
@@ -56,7 +58,7 @@ class LlamaCppServer:
 
     support = Support(
         weights="gguf", packages=(WHEEL,), extra="llamacpp", devices=("cpu", "cuda"), quantizations=("as stored",),
-        concurrent=True, starts_server=True,
+        log_probabilities=True, concurrent=True, starts_server=True,
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -82,7 +84,7 @@ class LlamaServer:
 
     support = Support(
         weights="gguf", packages=(), extra=None, devices=("cpu", "cuda"), quantizations=("as stored",),
-        concurrent=True, starts_server=True,
+        log_probabilities=True, concurrent=True, starts_server=True,
     )  # fmt: skip
 
     def __init__(self, program: str | None = None) -> None:
@@ -144,8 +146,10 @@ def prepare(source: Source, case: Case, port: int = 0) -> tuple[GgufHeader, Sett
 def connect(server: ServerProcess, header: GgufHeader, source: Source, case: Case) -> HttpSession:
     """The session with a server of ours that has just become ready."""
     try:
-        preset = PRESETS["llama-server"]
-        wire = OpenAIWire(f"{server.root_url}/v1", source.model, preset, HEADERS, prompt_cache=case.prompt_cache)
+        wire = OpenAIWire(
+            f"{server.root_url}/v1", source.model, PRESETS["llama-server"], HEADERS, prompt_cache=case.prompt_cache,
+            log_probabilities=case.log_probabilities,
+        )  # fmt: skip
         codec, facts = GgufCodec(server.root_url, header), model_facts(server.root_url, header)
         return HttpSession(wire, codec, request_timeout_s=source.request_timeout_s, server=server, facts=facts)
     except BaseException:

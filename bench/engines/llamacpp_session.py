@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from bench.engines.codecs import LlamaServerCodec
+from bench.engines.openai import LOG_PROBABILITIES
 from bench.engines.presets import PRESETS
 from bench.engines.protocol import Clock, Generation, UnsupportedError
 from bench.engines.served import generation
@@ -41,12 +42,14 @@ class LlamaCppSession:
 
     Args:
         server: an `xllamacpp.Server`.
+        log_probabilities: whether to ask for those of the chosen tokens.
     """
 
     timing = "perf_counter"
 
-    def __init__(self, server: Any, header: GgufHeader) -> None:
+    def __init__(self, server: Any, header: GgufHeader, *, log_probabilities: bool = False) -> None:
         self._server = server
+        self._always = PRESETS["llama-server"].extra | (LOG_PROBABILITIES["plain"] if log_probabilities else {})
         self._facts = model_facts(server.listening_address, header)
         codec = GgufCodec(server.listening_address, header)
         self.encode, self.decode, self.recount = codec.encode, codec.decode, codec.recount
@@ -59,7 +62,7 @@ class LlamaCppSession:
         """
         chunks = _Chunks(clock)
         body = {
-            **PRESETS["llama-server"].extra, "prompt": list(prompt.token_ids), "max_tokens": output_tokens, "stream": True,
+            **self._always, "prompt": list(prompt.token_ids), "max_tokens": output_tokens, "stream": True,
             "temperature": 0, "ignore_eos": stop == "length",
         }  # fmt: skip
         sent = clock()

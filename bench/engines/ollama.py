@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -23,18 +24,26 @@ KEEP_ALIVE = "10m"
 LOAD_TIMEOUT_S = 1800.0
 UNLOAD_TIMEOUT_S = 30.0
 PULL_READ_TIMEOUT_S = 300.0
+LOG_PROBABILITIES_SINCE = (0, 12, 11)
 
 Progress = Callable[[str, int | None, int | None], None]
 """Told (status, bytes so far, bytes in all) of each step; the bytes are those of one layer."""
 
 
 class OllamaWire:
-    """How requests to one model look; `options` are those that it was loaded with: with others it would be loaded anew."""
+    """How requests to one model look.
 
-    def __init__(self, base_url: str, model: str, options: Mapping[str, int]) -> None:
+    Args:
+        options: those that it was loaded with: with others it would be loaded anew.
+        log_probabilities: whether to ask for those of the chosen tokens.
+    """
+
+    def __init__(self, base_url: str, model: str, options: Mapping[str, int], *, log_probabilities: bool = False) -> None:
         self._base_url, self._options = base_url.rstrip("/"), dict(options)
         # without `think` a model that can think does; `truncate` would cut a prompt that is too long without a word
         self._always = {"model": model, "stream": True, "think": False, "truncate": False, "keep_alive": KEEP_ALIVE}
+        if log_probabilities:
+            self._always["logprobs"] = True
 
     def endpoint(self, form: PromptFormat) -> Endpoint:
         return Endpoint(f"{self._base_url}/api/{'chat' if form == 'chat' else 'generate'}")
@@ -90,6 +99,7 @@ class Ollama:
         extra=None,
         devices=("remote",),
         quantizations=("as served",),
+        log_probabilities=True,
         token_counts="usage",
         concurrent=True,
     )
@@ -111,11 +121,13 @@ class Ollama:
 
         Raises:
             ServerError: Ollama does not answer, lacks the model, or cannot load it.
-            UnsupportedError: the folder named as tokenizer holds none.
+            UnsupportedError: the folder named as tokenizer holds none, or log-probabilities are asked of a version without them.
         """
         name, url = (source.server.name, source.server.url) if source.server else ("ollama", DEFAULT_URL)
         calls = ServerCalls(url, name)
-        model_facts(calls, source.model)
+        version = model_facts(calls, source.model)["server_version"]
+        if case.log_probabilities and _is_older(str(version), LOG_PROBABILITIES_SINCE):
+            raise UnsupportedError(f"Ollama {version} has no log-probabilities: update it, or leave log_probabilities out.")
         codec: Codec = FolderCodec(source.server.tokenizer) if source.server and source.server.tokenizer else NoCodec()
         options = {"num_ctx": source.context_tokens} | ({"num_thread": case.threads} if case.threads else {})
         was_loaded = running(calls, source.model) is not None
@@ -124,7 +136,7 @@ class Ollama:
         body = {"model": source.model, "stream": False, "keep_alive": KEEP_ALIVE, "options": options}
         calls.ask("/api/generate", body, timeout_s=LOAD_TIMEOUT_S)
         return OllamaSession(
-            OllamaWire(url, source.model, options), codec, calls, source.model,
+            OllamaWire(url, source.model, options, log_probabilities=case.log_probabilities), codec, calls, source.model,
             keep=was_loaded, request_timeout_s=source.request_timeout_s,
         )  # fmt: skip
 
@@ -132,6 +144,12 @@ class Ollama:
 def full_name(model: str) -> str:
     """With the tag that a name without one means."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+def _is_older(version: str, wanted: tuple[int, int, int]) -> bool:
+    """Builds of one's own call themselves 0.0.0, and may be of any age."""
+    found = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    return (0, 0, 0) < found < wanted
 
 
 def model_facts(calls: ServerCalls, model: str) -> dict[str, Scalar]:

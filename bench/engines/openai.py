@@ -1,6 +1,5 @@
 """Any OpenAI-compatible server by URL: chat and plain completions. The timed exchanges are those of `bench.engines.served`."""
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,8 @@ __all__ = ["PRESETS", "OpenAI", "OpenAIWire", "Preset"]
 VERSION_PATHS = (("/version", "version"), ("/props", "build_info"), ("/get_server_info", "version"), ("/info", "version"))
 """Where vLLM, llama.cpp, SGLang and TGI tell their version, and under which name."""
 VERSION_TIMEOUT_S = 5.0
+LOG_PROBABILITIES: dict[PromptFormat, dict[str, Any]] = {"plain": {"logprobs": 1}, "chat": {"logprobs": True, "top_logprobs": 1}}
+"""What asks for them. One alternative beside each token, as llama.cpp takes 0 for no, and tells 20 unless a number is given."""
 
 
 class OpenAIWire:
@@ -33,11 +34,14 @@ class OpenAIWire:
     Args:
         headers: of every request, the key among them.
         prompt_cache: whether the server may reuse what it computed for an earlier prompt, where that can be switched.
+        log_probabilities: whether to ask for those of the chosen tokens.
     """
 
     def __init__(
-        self, base_url: str, model: str, preset: Preset, headers: Mapping[str, str] | None = None, *, prompt_cache: bool = False
-    ) -> None:
+        self, base_url: str, model: str, preset: Preset, headers: Mapping[str, str] | None = None, *, prompt_cache: bool = False,
+        log_probabilities: bool = False,
+    ) -> None:  # fmt: skip
+        self._log_probabilities = log_probabilities
         self._base_url, self._preset, self._headers = base_url.rstrip("/"), preset, dict(headers or {})
         self._always: dict[str, Any] = {"model": preset.sent_model or model, "stream": True, **preset.extra}
         if preset.temperature:
@@ -53,13 +57,14 @@ class OpenAIWire:
         """Where prompts of this form go.
 
         Raises:
-            UnsupportedError: the server has no plain completions.
+            UnsupportedError: the server has no plain completions, or no log-probabilities in the answers to such prompts.
         """
-        if form == "chat":
-            return Endpoint(f"{self._base_url}/chat/completions", self._headers)
-        if self._preset.chat_only:
+        if form == "plain" and self._preset.chat_only:
             raise UnsupportedError("the server has no plain completions: set workload.prompt_format to chat.")
-        return Endpoint(f"{self._base_url}/completions", self._headers)
+        if self._log_probabilities and form not in (able := self._preset.log_probabilities):
+            other = f"set workload.prompt_format to {able[0]}, or " if able else ""
+            raise UnsupportedError(f"the server tells no log-probabilities here: {other}leave log_probabilities out.")
+        return Endpoint(f"{self._base_url}/{'chat/' if form == 'chat' else ''}completions", self._headers)
 
     def dialect(self, form: PromptFormat) -> Dialect:
         return "openai-chat" if form == "chat" else "openai-completions"
@@ -74,6 +79,8 @@ class OpenAIWire:
             fields = {"prompt": prompt.token_ids if as_ids else plain_text(prompt.text, history), "max_tokens": output_tokens}
         if stop == "length" and self._preset.ignore_eos:
             fields["ignore_eos"] = True
+        if self._log_probabilities:
+            fields |= LOG_PROBABILITIES[prompt.form]
         return json.dumps(self._always | fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -95,6 +102,7 @@ class OpenAI:
         extra=None,
         devices=("remote",),
         quantizations=("as served",),
+        log_probabilities=True,
         token_counts="usage",
         concurrent=True,
     )
@@ -113,20 +121,24 @@ class OpenAI:
         root = source.server.url.removesuffix("/v1")
         try:
             calls = ServerCalls(root, source.server.name, key_headers(source.server, preset_of(source.server), os.environ))
-        except UsageError:  # the run will say so
+        except (UsageError, ServerError):  # the run will say so
             return {}
         for path, name in VERSION_PATHS:
-            with contextlib.suppress(ServerError):
+            try:
                 told = calls.ask(path, timeout_s=VERSION_TIMEOUT_S)
-                if isinstance(told, dict) and isinstance(found := told.get(name), str):
-                    return {"server_version": found}
+            except ServerError as error:
+                if error.status is None:  # whoever does not answer once is not waited for again
+                    break
+                continue
+            if isinstance(told, dict) and isinstance(found := told.get(name), str):
+                return {"server_version": found}
         return {}
 
     def load(self, source: Source, case: Case) -> HttpSession:
         """Check the server, its key and its model, and connect.
 
         Raises:
-            UsageError: no server or an unknown preset is named, or the variable with the key is not set.
+            UsageError: no server or an unknown preset is named.
             ServerError: the server does not answer, refuses the key, or lacks the model.
             UnsupportedError: the server cannot do what the case asks for.
         """
@@ -135,7 +147,9 @@ class OpenAI:
         server, preset = source.server, preset_of(source.server)
         headers = key_headers(server, preset, self._environ)
         model = known_model(ServerCalls(server.url, server.name, headers), source.model, any_name=preset.one_model)
-        wire = OpenAIWire(server.url, model, preset, headers, prompt_cache=case.prompt_cache)
+        wire = OpenAIWire(
+            server.url, model, preset, headers, prompt_cache=case.prompt_cache, log_probabilities=case.log_probabilities
+        )
         wire.endpoint(case.prompt_format)
         return HttpSession(wire, codec_of(server, preset, model, headers), request_timeout_s=source.request_timeout_s)
 
@@ -150,7 +164,7 @@ def key_headers(server: Server, preset: Preset, environ: Mapping[str, str]) -> d
     """The key as a header: that of the variable which the server names; the preset's own only for its own hosts.
 
     Raises:
-        UsageError: the variable is not set.
+        ServerError: the variable is not set, or holds what is no key.
     """
     host = urlsplit(server.url).hostname or ""
     own = preset.key_env if preset.key_host and host.endswith(preset.key_host) else None
@@ -159,7 +173,9 @@ def key_headers(server: Server, preset: Preset, environ: Mapping[str, str]) -> d
         return {}
     key = environ.get(variable, "").strip()
     if not key:
-        raise UsageError(f"The server {server.name} wants a key: set the environment variable {variable} to it.")
+        raise ServerError(f"The server {server.name} wants a key: set the environment variable {variable} to it.")
+    if not key.isascii() or not key.isprintable():
+        raise ServerError(f"The key in {variable} holds characters that no header can: set it to the key of {server.name} alone.")
     return {"Authorization": f"Bearer {key}"}
 
 

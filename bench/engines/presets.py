@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from results.records import PromptFormat
+
+BOTH: tuple[PromptFormat, ...] = ("plain", "chat")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -31,6 +35,8 @@ class Preset:
     """A server with one model answers for every name."""
     sent_model: str | None = None
     """What every request says as the model, where its name would mean something else."""
+    log_probabilities: tuple[PromptFormat, ...] = ()
+    """Requests of these forms take `logprobs`, and streams then tell those of each token."""
     tokenizer: Literal["llama-server", "vllm"] | None = None
     """Whose form the server's endpoints for tokenizing have."""
     extra: dict[str, object] = field(default_factory=dict)
@@ -38,21 +44,21 @@ class Preset:
 
 
 PRESETS = {
-    "openai": Preset(),
+    "openai": Preset(log_probabilities=BOTH),
     "openai-api": Preset(
         "https://api.openai.com/v1", "OPENAI_API_KEY", "api.openai.com", chat_only=True,
-        length_field="max_completion_tokens", temperature=False,
+        length_field="max_completion_tokens", temperature=False, log_probabilities=("chat",),
     ),
     "vllm": Preset(
-        "http://127.0.0.1:8000/v1", token_ids=True, running_usage=True, ignore_eos=True, tokenizer="vllm",
+        "http://127.0.0.1:8000/v1", token_ids=True, running_usage=True, ignore_eos=True, log_probabilities=BOTH, tokenizer="vllm",
     ),
     "sglang": Preset(
-        "http://127.0.0.1:30000/v1", token_ids=True, running_usage=True, ignore_eos=True, tokenizer="vllm",
+        "http://127.0.0.1:30000/v1", token_ids=True, running_usage=True, ignore_eos=True, log_probabilities=BOTH, tokenizer="vllm",
     ),
-    "tgi": Preset("http://127.0.0.1:8080/v1", one_model=True, sent_model="tgi"),
+    "tgi": Preset("http://127.0.0.1:8080/v1", one_model=True, sent_model="tgi", log_probabilities=("chat",)),
     "llama-server": Preset(
-        "http://127.0.0.1:8080/v1", token_ids=True, ignore_eos=True, cache_field="cache_prompt", one_model=True, tokenizer="llama-server",
-        extra={"timings_per_token": True},
+        "http://127.0.0.1:8080/v1", token_ids=True, ignore_eos=True, cache_field="cache_prompt", one_model=True,
+        log_probabilities=BOTH, tokenizer="llama-server", extra={"timings_per_token": True},
     ),
     "lm-studio": Preset("http://127.0.0.1:1234/v1"),
     "nvidia": Preset("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", ".api.nvidia.com", chat_only=True),

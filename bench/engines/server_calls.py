@@ -4,6 +4,7 @@ No redirect is followed and no proxy asked, so that a key goes to the host that 
 """
 
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,8 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
+from monitor.framing import excerpt
+from monitor.http import without_secrets
 from results.errors import GemmeterError
 from results.records import FailureKind
 
@@ -58,7 +61,7 @@ class ServerCalls:
         except (OSError, HTTPException) as error:
             raise self._failed(path, error) from error
         except ValueError as error:
-            raise ServerError(f"{self._who} answered {path} with something else than JSON: check its URL.") from error
+            raise ServerError(f"{self._who} answered {path} with something else than JSON: check its URL.", status=200) from error
 
     def lines(self, path: str, body: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S) -> Iterator[dict[str, Any]]:
         """The objects of a streamed answer, one JSON object a line; `timeout_s` is that of each read.
@@ -92,7 +95,7 @@ class ServerCalls:
 
     def _failed(self, path: str, error: Exception) -> ServerError:
         if isinstance(error, urllib.error.HTTPError):
-            said = _said(error.read(4096))
+            said = _said(error.read(4096), self.headers)
             if error.code in (401, 403):
                 return ServerError(
                     f"{self._who} refused the key ({error.code}{said}): name the variable that holds the right one as api_key_env.",
@@ -104,11 +107,15 @@ class ServerCalls:
             port = urlsplit(self.root).port
             at = f" on port {port}" if port else ""
             return ServerError(f"{self._who} does not answer: nothing listens{at}: start it, or correct its URL.")
+        if isinstance(reason, ssl.SSLError):
+            return ServerError(
+                f"{self._who} makes no secure connection ({reason.reason}): check http:// or https:// in its URL, and its certificate."
+            )
         text = str(reason) or type(reason).__name__
         return ServerError(f"{self._who} does not answer ({text}): check its URL and the network.")
 
 
-def _said(body: bytes) -> str:
+def _said(body: bytes, headers: Mapping[str, str]) -> str:
     """What an error's body says, in any of the shapes that servers use, as `: text`."""
     try:
         found = json.loads(body)
@@ -117,4 +124,4 @@ def _said(body: bytes) -> str:
     for key in ("error", "message", "detail", "msg"):
         if isinstance(found, dict) and key in found:
             found = found[key]
-    return f": {' '.join(str(found).split())[:200]}"
+    return f": {excerpt(without_secrets(str(found), headers))}"

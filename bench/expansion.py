@@ -17,10 +17,15 @@ from bench.workloads import Prompts, load_prompts
 from results.errors import UsageError
 from results.limits import parse_limits
 from results.records import Case, Load, PlannedCase
+from results.validation import nearest
 
 QUALITY_PROMPTS = "five-questions"
 """What a quality pass asks, whatever the suite's speed prompts: scores of different suites stay comparable."""
 UNKNOWN = "unknown"
+MOST_REQUESTS = 1_000_000
+"""In one process: all prompts of a load are made before it starts."""
+LONGEST_SCHEDULE_S = 86400.0
+MOST_CLIENTS = 64
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,13 @@ def expand(
             )
             if one.case.case_id in planned:
                 raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
+            _check_size(suite, one)
             planned[one.case.case_id] = one
     if not planned:
         raise UsageError(f"{suite.name}: no case is left: give `matrix` or `include` some, and `exclude` fewer.")
+    if unused := sorted((given or {}).keys() - servers.keys()):
+        hint = nearest(unused[0], servers) if servers else ": leave it out."
+        raise UsageError(f"--server {unused[0]}: no case of {suite.name} asks it{hint}")
     asked = load_prompts(QUALITY_PROMPTS)
     return Expansion(
         planned=(*planned.values(), *_quality_passes(suite, list(planned.values()), asked)),
@@ -114,6 +123,24 @@ def _with_time(planned: PlannedCase, serving: Serving | None, trace: Trace | Non
     schedule_s = max(planned.min_seconds, last_s)
     timeout_s = max(planned.timeout_s, 1.5 * schedule_s + planned.request_timeout_s + 60)
     return planned.model_copy(update={"iterations": iterations, "timeout_s": timeout_s})
+
+
+def _check_size(suite: Suite, planned: PlannedCase) -> None:
+    """
+    Raises:
+        UsageError: a load is larger than anybody means.
+    """
+    rate = planned.case.load.rate if planned.case.load else None
+    if max(planned.iterations, (rate or 0.0) * planned.min_seconds) > MOST_REQUESTS:
+        raise UsageError(
+            f"{suite.name}: {planned.label} has more than {MOST_REQUESTS} requests: lower iterations, rate or min_seconds."
+        )
+    if rate and planned.iterations / rate > LONGEST_SCHEDULE_S:
+        raise UsageError(f"{suite.name}: {planned.label} takes more than a day: raise rate, or lower iterations.")
+    if planned.clients > MOST_CLIENTS:
+        raise UsageError(
+            f"{suite.name}: clients {planned.clients} is more than {MOST_CLIENTS}: one for each CPU core at the most is best."
+        )
 
 
 def _target(suite: Suite, point: dict[str, Any]) -> str:

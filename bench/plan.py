@@ -12,7 +12,7 @@ from bench.engines.protocol import Source
 from bench.environment import environment, git_state, this_machine
 from bench.expansion import Expansion, expand
 from bench.schedule import Batch, pending, rounds
-from bench.servers import scrubbed, scrubbed_argument
+from bench.servers import scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
 from results.errors import NotComparableError, UsageError
@@ -49,6 +49,7 @@ def preview(
     if find_max:
         written = looking_for(written, find_max)
     suite = anchor(written, path.parent)
+    suite = suite.model_copy(update={"servers": with_urls(suite.servers, given or {})})
     return suite, expand(suite, this_machine(), resolve, given), suite_hash(written)
 
 

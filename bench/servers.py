@@ -70,6 +70,19 @@ def named(reference: str, specs: Mapping[str, ServerSpec]) -> str:
     )
 
 
+def with_urls(specs: Mapping[str, ServerSpec], given: Mapping[str, str]) -> dict[str, ServerSpec]:
+    """The servers of a suite with the URLs that the command line gives them.
+
+    Raises:
+        UsageError: a name is neither the suite's nor a preset's.
+    """
+    found = dict(specs)
+    for name, url in given.items():
+        spec = specs.get(name) or ServerSpec(preset=named(name, specs))
+        found[name] = spec.model_copy(update={"url": url})
+    return found
+
+
 def find_server(name: str, specs: Mapping[str, ServerSpec], given: Mapping[str, str]) -> Server:
     """A server by its name, with the URL that was given on the command line before that of the suite or the preset.
 
@@ -115,6 +128,8 @@ def parse_given(options: Iterable[str]) -> dict[str, str]:
         name, sign, url = option.partition("=")
         if not sign or not name or not is_url(url):
             raise UsageError("--server: write NAME=URL, for example --server staging=http://127.0.0.1:8000/v1.")
+        if name in found:
+            raise UsageError(f"--server {name}: is given twice: leave one of the two out.")
         found[name] = url
     return found
 

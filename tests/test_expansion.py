@@ -92,6 +92,12 @@ def test_an_open_loop_has_the_time_that_its_schedule_takes() -> None:
             "longer prompt",
         ),
         ({"limits": "ttft<0.5"}, "ttft_s"),
+        ({"defaults": {"rate": 1e9}}, "more than 1000000 requests"),
+        ({"defaults": {"concurrency": 1, "iterations": 10**9}}, "more than 1000000 requests"),
+        ({"defaults": {"rate": 1e-6}}, "more than a day"),
+        ({"defaults": {"rate": 1, "clients": 1000}}, "more than 64"),
+        ({"defaults": {"engine": "openai", "server": "vllm"}, "given": {"vlm": "http://x"}}, "asks it, did you mean 'vllm'"),
+        ({"given": {"vllm": "http://x"}}, "asks it: leave it out"),
     ],
 )
 def test_contradictions_and_unknown_names_are_refused(fields: dict[str, Any], words: str) -> None:
@@ -113,6 +119,16 @@ def test_a_quality_pass_is_no_load() -> None:
     assert quality.limits is None
     assert speed.limits is not None
     assert speed.case.config_id == quality.case.config_id
+
+
+def test_log_probabilities_are_an_axis_of_the_configuration() -> None:
+    found = expanded(
+        matrix={"model": ["m"], "engine": ["llamacpp"], "log_probabilities": [False, True]}, quality=["heuristic-v1"]
+    )
+    assert [one.case.log_probabilities for one in found.planned] == [False, True, False, True]
+    off, on, *quality = (one.case.config_id for one in found.planned)
+    assert off != on
+    assert quality == [off, on]
 
 
 def test_a_trace_is_replayed_whole_unless_iterations_say_less(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.servers import ServerSpec, find_server, hashed, named, parse_given, scrubbed, scrubbed_argument, url_name
+from bench.servers import ServerSpec, find_server, hashed, named, parse_given, scrubbed, scrubbed_argument, url_name, with_urls
 from results.errors import UsageError
 
 URL = "http://inner.example:8000/secret/v1"
@@ -64,3 +64,14 @@ def test_given_urls_are_parsed_or_refused() -> None:
     for wrong in ("a", "=http://x", "a=b"):
         with pytest.raises(UsageError, match="NAME=URL"):
             parse_given([wrong])
+    with pytest.raises(UsageError, match="given twice"):
+        parse_given(["a=http://x", "a=http://y"])
+
+
+def test_urls_of_the_command_line_are_those_that_a_run_is_known_by() -> None:
+    found = with_urls(SPECS, {"staging": "http://other:1/v1", "vllm": "http://third:2/v1"})
+    assert found["staging"].url == "http://other:1/v1"
+    assert found["staging"].api_key_env == "STAGING_KEY"
+    assert (found["vllm"].url, found["vllm"].preset) == ("http://third:2/v1", "vllm")
+    with pytest.raises(UsageError, match="did you mean 'staging'"):
+        with_urls(SPECS, {"stagin": "http://x"})

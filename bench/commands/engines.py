@@ -1,8 +1,13 @@
 """`bench engines`: what each engine can do, and whether what it needs is installed."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bench.commands.options import json_option
+
+if TYPE_CHECKING:
+    from bench.engines.protocol import Support
 
 
 @click.command()
@@ -36,7 +41,7 @@ def engines(as_json: bool) -> int:
     ]
     last = [
         Column("Load", [_yes(one.concurrent) for one in found]),
-        Column("Needs", [_needs(versions[name], one.extra) for name, one in able.items()], wraps=18),
+        Column("Needs", [_needs(versions[name], one) for name, one in able.items()], wraps=18),
     ]
     console().print(Fitted((table([*first, where, *more, *last]), table([*first, where, *last]))))
     return 0
@@ -46,9 +51,13 @@ def _yes(able: bool) -> str:
     return "yes" if able else "no"
 
 
-def _needs(versions: "dict[str, str | None]", extra: str | None) -> str:
-    """The versions of what an engine needs, or how to install what is missing."""
+def _needs(versions: "dict[str, str | None]", able: "Support") -> str:
+    """The versions of what an engine needs, or how to come by what is missing."""
+    from shutil import which
+
     missing = [package for package, version in versions.items() if version is None]
     if missing:
-        return f'pip install "gemmeter[{extra}]"' if extra else f"pip install {' '.join(missing)}"
+        return f'pip install "gemmeter[{able.extra}]"' if able.extra else f"pip install {' '.join(missing)}"
+    if able.program:
+        return f"{able.program} on the PATH, which {'is there' if which(able.program) else 'is missing'}"
     return ", ".join(f"{package} {version}" for package, version in versions.items()) or "nothing"

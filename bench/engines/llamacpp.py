@@ -84,7 +84,7 @@ class LlamaServer:
 
     support = Support(
         weights="gguf", packages=(), extra=None, devices=("cpu", "cuda"), quantizations=("as stored",),
-        log_probabilities=True, concurrent=True, starts_server=True,
+        log_probabilities=True, concurrent=True, starts_server=True, program="llama-server",
     )  # fmt: skip
 
     def __init__(self, program: str | None = None) -> None:

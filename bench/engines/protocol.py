@@ -36,6 +36,8 @@ class Support:
     concurrent: bool = False
     """Many requests at a time, so that it can be put under load."""
     starts_server: bool = False
+    program: str | None = None
+    """What must be on the PATH."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def event_tokens(
     end with the last.
 
     Args:
-        counted: the server's running count with each event, where it gave one.
+        counted: the server's running count with each event, where it gave one; that of the log-probabilities where they are whole.
         total: output tokens; `None`: unknown, and one each.
         stopped: whether the model ended by itself, so that the total may hold an end-of-sequence token.
     """

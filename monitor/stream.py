@@ -66,9 +66,8 @@ class _Events:
     done: bool = False
     """Whether the protocol's own end was there."""
     report: Report = field(default_factory=dict)
-    log_probabilities: list[float | None] = field(default_factory=list)
-    told: list[int] = field(default_factory=list)
-    """How many of them there were up to the end of each event."""
+    told: dict[int, Sequence[float | None]] = field(default_factory=dict)
+    """The log-probabilities that came with an event, by its place."""
     error: str | None = None
 
     @property
@@ -77,10 +76,18 @@ class _Events:
             return None
         return "length" if self.finish in _LENGTH else "stop"
 
+    @property
+    def log_probabilities(self) -> list[float | None]:
+        return [one for told in self.told.values() for one in told]
+
     def tells_every_token(self, total: int | None) -> bool:
         """Whether there is a log-probability for each of so many tokens; few servers tell that of the end of sequence."""
         told = len(self.log_probabilities)
         return told > 0 and (told == total or (told + 1 == total and self.finish_reason == "stop"))
+
+    def told_up_to(self) -> list[int]:
+        """How many log-probabilities there were up to the end of each event."""
+        return list(accumulate(len(self.told.get(place, ())) for place in range(len(self.times))))
 
 
 def read_answer(
@@ -97,7 +104,7 @@ def read_answer(
         return Answer(error=error)
     events = _read(arrivals, dialect)
     if error and (events.error or "").startswith("bad_stream"):
-        events = _read_before_tear(arrivals, dialect) or events
+        events = _read(_before_tear(arrivals, dialect), dialect)
     pieces = [thought + said for thought, said in zip(events.reasonings, events.contents, strict=True)]
     prompt_tokens, total, values = GRAMMARS[dialect].totals(events.report)
     total = total or len(events.log_probabilities) or None
@@ -106,7 +113,7 @@ def read_answer(
         total, source = count("".join(pieces)) or None, "tokenizer"
     counted: Sequence[int | None] = events.counted
     if events.tells_every_token(total):
-        counted = events.told
+        counted = events.told_up_to()
         values |= _mean_log_probability(events.log_probabilities)
     tokens, uneven = event_tokens(pieces, counted, total, events.finish_reason == "stop", count)
     said_at = [time for time, said in zip(events.times, events.contents, strict=True) if said]
@@ -141,8 +148,8 @@ def _read(arrivals: Arrivals, dialect: Dialect) -> _Events:
             found.contents.append(content)
             found.reasonings.append(reasoning)
             found.counted.append(counted)
-            found.log_probabilities += told
-            found.told.append(len(found.log_probabilities))
+            if told:
+                found.told[len(found.times) - 1] = told
             if finish:
                 found.finish = finish
             if found.done:
@@ -152,18 +159,16 @@ def _read(arrivals: Arrivals, dialect: Dialect) -> _Events:
     return found
 
 
-def _read_before_tear(arrivals: Arrivals, dialect: Dialect) -> _Events | None:
-    """The events before the last one, when the body ends within that one and nothing else is wrong; else `None`."""
+def _before_tear(arrivals: Arrivals, dialect: Dialect) -> Arrivals:
+    """What came before the last event, when the body ends within that one; else all."""
     body = b"".join(data for _, data in arrivals)
     lines = GRAMMARS[dialect].frames is json_lines
     end = max((found.end() for found in re.finditer(rb"\n" if lines else rb"\n\r?\n", body)), default=0)
     torn = body[end:].lstrip(b"\r\n").replace(b"data: ", b"data:", 1)
     if not (torn[:1] == b"{" if lines else b"data:{".startswith(torn[:6]) or b"data:[DONE]".startswith(torn)):
-        return None
+        return arrivals
     ends = accumulate(len(data) for _, data in arrivals)
-    whole = [(time, data[: max(0, len(data) - (at - end))]) for (time, data), at in zip(arrivals, ends, strict=True)]
-    events = _read(whole, dialect)
-    return None if events.error else events
+    return [(time, data[: max(0, len(data) - (at - end))]) for (time, data), at in zip(arrivals, ends, strict=True)]
 
 
 def _mean_log_probability(told: Sequence[float | None]) -> dict[str, float]:

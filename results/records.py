@@ -198,7 +198,9 @@ class PlannedCase(Record):
         level = case.dtype if case.quantization == case.dtype else f"{case.quantization}/{case.dtype}"
         where = f"on {case.target}" if case.target else f"{level} {case.device}"
         slots = f" {case.slots} slots" if case.slots else ""
-        return f"{self.model} {case.engine} {where}{slots} {case.shape}"
+        cache = " prompt cache" if case.prompt_cache else ""
+        told = " log-probabilities" if case.log_probabilities else ""
+        return f"{self.model} {case.engine} {where}{slots}{cache}{told} {case.shape}"
 
 
 class Environment(Record):

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 
@@ -27,8 +26,8 @@ class Behaviour:
     """It ends in the middle of the answer to this request."""
     answers: str = "tokens"
     """`html`: a page to everything. `silence`: nothing, ever."""
-    log: str | None = None
-    """A file that gets the body of each request to generate, one a line."""
+    port: int = 0
+    """Any free one unless given."""
 
 
 class _Server:
@@ -65,9 +64,6 @@ class _Server:
     async def _generate(self, writer: asyncio.StreamWriter, asked: dict[str, Any], chat: bool) -> None:
         self._asked += 1
         number = self._asked
-        if self._is.log:
-            with Path(self._is.log).open("a") as log:
-                log.write(json.dumps(asked) + "\n")
         if self._is.fail_every and number % self._is.fail_every == 0:
             _json(writer, 503, {"error": {"message": "too busy"}})
             return
@@ -105,7 +101,7 @@ def _whole(writer: asyncio.StreamWriter, status: int, data: bytes, kind: str) ->
 
 
 async def _run(behaviour: Behaviour) -> None:
-    server = await asyncio.start_server(_Server(behaviour).serve, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(_Server(behaviour).serve, "127.0.0.1", behaviour.port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)  # readable when our parent has gone

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from results.records import Case, Record, Report, Request, RowWarning, RunEvent, Score, Series, digest
+from results.records import Case, Load, Record, Report, Request, RowWarning, RunEvent, Score, Series, digest
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -133,3 +133,16 @@ def test_status_is_the_last_ending() -> None:
     resumed = RunEvent(run_id=report.run.run_id, at=START, kind="resumed")
     assert report.model_copy(update={"events": (*report.events, resumed)}).status == "open"
     assert Report.from_json(report.to_json()).status == "finished"
+
+
+def test_labels_tell_configurations_and_loads_apart() -> None:
+    cases = [
+        make_case(**changes)
+        for changes in (
+            {}, {"slots": 2}, {"prompt_cache": True}, {"log_probabilities": True}, {"target": "staging"}, {"turns": 2},
+            {"load": Load(arrivals="closed", concurrency=2)}, {"load": Load(arrivals="poisson", rate=2.5)},
+            {"load": Load(arrivals="constant", rate=2.5)}, {"shared_prefix_tokens": 8, "prefix_hit_rate": 0.5},
+        )
+    ]  # fmt: skip
+    assert len({make_planned(case).label for case in cases}) == len({case.case_id for case in cases}) == len(cases)
+    assert len({case.config_id for case in cases}) == 5

@@ -11,19 +11,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import monitor.connection  # noqa: F401 the client would import it when the first request is due
 from bench.client_pace import Heartbeat
-from bench.client_protocol import Usage, line, read_job, read_phase, sent_line, usage_line
+from bench.client_protocol import Stop, Usage, line, read_job, read_phase, sent_line, usage_line
 from bench.client_sending import Sending
 from monitor.http import Client, Endpoint
 
 PROGRESS_S = 0.5
-PUBLIC_HEADERS = frozenset({"accept", "content-type", "user-agent"})
-SECRET_LENGTH = 8
-"""Shorter words of the other headers, such as `Bearer`, are no secrets and may well stand in an answer."""
 
 
 def main() -> None:
@@ -36,7 +33,6 @@ async def _serve(first: str) -> None:
     job = read_job(json.loads(first))
     process = _Process()
     client = Client(Endpoint(job.url, job.headers), time.perf_counter, job.timeout_s)
-    hide = secrets_hidden(job.headers)
     while True:
         phase = read_phase(await process.take("phase"))
         sending = Sending(client, job, phase, time.perf_counter, process.next_turn)
@@ -46,22 +42,26 @@ async def _serve(first: str) -> None:
             process.say(line("ready"))
             usage = await _run(sending, float((await process.take("go"))["start"]), process.say)
         process.sending = None
-        process.say(line("ended", done=sending.done, draining=sending.draining))
+        process.say(progress_line("ended", sending))
         await process.take("report")
         for sent in sending.results():
-            process.say(hide(sent_line(sent)))
+            process.say(sent_line(sent))
         process.say(usage_line(usage))
 
 
 async def _run(sending: Sending, start: float, say: Callable[[str], None]) -> Usage:
-    """Run a phase, and tell what it cost."""
+    """Run a phase, and tell what it cost until its last request was begun: waiting for answers would dilute that."""
     heartbeat = Heartbeat(time.perf_counter)
     progress = asyncio.create_task(_tell_progress(sending, say))
     cpu, wall = time.process_time(), time.perf_counter()
-    await sending.run(start)
+    whole = asyncio.create_task(sending.run(start))
+    begun = asyncio.create_task(sending.nothing_more.wait())
+    await asyncio.wait((whole, begun), return_when=asyncio.FIRST_COMPLETED)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    progress.cancel()
     heartbeat.stop()
+    begun.cancel()
+    await whole
+    progress.cancel()
     late = sorted(heartbeat.late_s)
     return Usage(cpu, wall, late[int(0.99 * (len(late) - 1))] if late else 0.0, late[-1] if late else 0.0)
 
@@ -69,20 +69,11 @@ async def _run(sending: Sending, start: float, say: Callable[[str], None]) -> Us
 async def _tell_progress(sending: Sending, say: Callable[[str], None]) -> None:
     while True:
         await asyncio.sleep(PROGRESS_S)
-        say(line("progress", done=sending.done, draining=sending.draining))
+        say(progress_line("progress", sending))
 
 
-def secrets_hidden(headers: Mapping[str, str]) -> Callable[[str], str]:
-    """What takes the words of these headers out of a text: a server may repeat a key in its error message."""
-    private = [value for name, value in headers.items() if name.lower() not in PUBLIC_HEADERS]
-    words = {word for value in private for word in value.split() if len(word) >= SECRET_LENGTH}
-
-    def hidden(text: str) -> str:
-        for word in words:
-            text = text.replace(word, "***")
-        return text
-
-    return hidden
+def progress_line(event: str, sending: Sending) -> str:
+    return line(event, done=sending.done, draining=sending.nothing_more.is_set(), stopped=sending.stopped)
 
 
 class _QuietGarbage:
@@ -135,13 +126,13 @@ class _Process:
             if waiting := self._turns.pop(command["number"], None):
                 waiting.set_result(command["body"].encode())
         elif command["event"] == "stop":
-            self._stop(command["why"])
+            self._stop(Stop(command["why"], command["at_once"]))
         else:
             self._commands.put_nowait(command)
 
-    def _stop(self, why: str) -> None:
+    def _stop(self, stop: Stop) -> None:
         if self.sending:
-            self.sending.stop(why)
+            self.sending.stop(stop)
         while self._turns:
             self._turns.popitem()[1].set_result(None)
 

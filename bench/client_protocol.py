@@ -2,7 +2,7 @@
 
 The coordinator says `job` once, then for each phase `phase` (answered by `ready`), `go` with the start on the clock that both
 share, and when all clients have told `ended`, `report`. In between come `turn` with the next request of a conversation, and
-`stop`. A client tells `progress`, asks with `turn`, and answers `report` with one `sent` for each request and a `usage`.
+`stop`. A client tells `progress` and whether it stopped by itself, asks with `turn`, and answers `report` with one `sent` for each request and a `usage`.
 """
 
 import json
@@ -49,6 +49,15 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Why nothing more shall be sent."""
+
+    why: str
+    at_once: bool = False
+    """What is in flight is given up too, as `timeout`."""
+
+
+@dataclass(frozen=True)
 class Sent:
     """One request as its client saw it, in times of the shared clock."""
 
@@ -57,11 +66,15 @@ class Sent:
     """In its conversation, from 1."""
     scheduled: float
     sent: float
-    """The last time that it was sent; when nothing could be sent, when that was tried."""
+    """The first time that it was sent; when nothing could be sent, when that was tried."""
     ended: float
     answer: Answer
+    """Of the last attempt, as `ended`."""
     connect_s: float | None = None
+    """Of the first attempt."""
     attempts: int = 0
+    last_sent: float | None = None
+    """The last time, when there were several."""
     reads: int = 0
     raw: Arrivals = ()
     """The answer's bytes, where it did not say how many tokens they are."""

@@ -1,6 +1,7 @@
 """One phase inside a client: requests go out when they are due, and (time, bytes) of their answers are kept.
 
-The timing path does nothing else: answers are read after the phase, unless a conversation needs them or they outgrow a budget.
+The timing path does nothing else: answers are read after the phase, unless a conversation needs them, or those that are unread
+outgrow a budget: then each is read as it comes, and its bytes are forgotten.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench.client_pace import Clock, Pacer
-from bench.client_protocol import Item, Job, Phase, Sent
+from bench.client_protocol import Item, Job, Phase, Sent, Stop
 from monitor.http import Client, Exchange
 from monitor.stream import Answer, read_answer
 
@@ -28,12 +29,16 @@ class Kept:
     item: Item
     turn: int
     scheduled: float
-    tried: float
-    """When its last attempt began."""
     exchange: Exchange
+    """The last attempt's."""
+    sent: float
+    """For the first time."""
+    connect_s: float | None
+    last_sent: float
     attempts: int
     ended: float
     answer: Answer | None = None
+    reads: int = 0
 
 
 class Sending:
@@ -43,26 +48,28 @@ class Sending:
         self._client, self._job, self._phase, self._clock, self._next_turn = client, job, phase, clock, next_turn
         self._rendered = deque((item, client.render(item.body.encode())) for item in phase.items)
         self._tasks: list[asyncio.Task[None]] = []
-        self._nothing_more = asyncio.Event()
+        self.nothing_more = asyncio.Event()
+        """Set when what is in flight is the last."""
+        self.stopped: str | None = None
+        """Why nothing more is sent."""
+        self._cut = False
         self._kept: list[Kept] = []
         self._unsent: list[Sent] = []
         self._unread_bytes = self._in_a_row = self._begun = 0
-        self._stopped: str | None = None
 
     @property
     def done(self) -> int:
         """Requests that have ended."""
         return len(self._kept)
 
-    @property
-    def draining(self) -> bool:
-        """Whether what is in flight is the last."""
-        return self._nothing_more.is_set()
-
-    def stop(self, why: str) -> None:
-        """Nothing more is sent; what is in flight goes on to its end."""
-        self._stopped = self._stopped or why
-        self._nothing_more.set()
+    def stop(self, stop: Stop) -> None:
+        """Nothing more is sent; what is in flight goes on to its end, or is given up."""
+        self.stopped = self.stopped or stop.why
+        self.nothing_more.set()
+        if stop.at_once and not self._cut:
+            self._cut = True
+            for task in self._tasks:
+                task.cancel()
 
     async def run(self, start: float) -> None:
         """Send all that is due from `start` on, then wait for what is in flight."""
@@ -72,36 +79,38 @@ class Sending:
             pacer = Pacer(
                 [start + (item.at_s or 0.0) for item, _ in self._rendered], lambda: self._begin_next(start), self._clock
             )
-            await self._nothing_more.wait()
+            await self.nothing_more.wait()
             pacer.stop()
-        await asyncio.gather(*self._tasks)
-        if self._stopped:
+        for end in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if end is not None and not (self._cut and isinstance(end, asyncio.CancelledError)):
+                raise end
+        if self.stopped:
             wanted = max(0, self._phase.at_least - self._begun) if self._phase.runners else len(self._rendered)
             for item, _ in list(self._rendered)[:wanted]:
-                self._leave(item, 1, self._clock() if item.at_s is None else start + item.at_s, self._stopped)
+                self._leave(item, 1, self._clock() if item.at_s is None else start + item.at_s, self.stopped)
 
     def results(self) -> list[Sent]:
         """Every request of the phase, answers read, never-sent ones included."""
         return [self._result(kept) for kept in self._kept] + self._unsent
 
     def _begin_next(self, start: float) -> None:
-        if self._stopped:
+        if self.stopped:
             return
         item, request = self._rendered.popleft()
         self._tasks.append(asyncio.create_task(self._converse(item, request, start + (item.at_s or 0.0))))
         if not self._rendered:
-            self._nothing_more.set()
+            self.nothing_more.set()
 
     async def _runner(self, start: float, free: float) -> None:
         await asyncio.sleep(max(0.0, free - self._clock()))
-        while not self._stopped and self._rendered:
+        while not self.stopped and self._rendered:
             if self._begun >= self._phase.at_least and self._clock() - start >= self._phase.min_seconds:
                 break
             self._begun += 1
             item, request = self._rendered.popleft()
             await self._converse(item, request, free)
             free = self._clock()
-        self._nothing_more.set()
+        self.nothing_more.set()
 
     async def _converse(self, item: Item, request: bytes, scheduled: float) -> None:
         for turn in range(1, item.turns + 1):
@@ -109,25 +118,40 @@ class Sending:
             if turn == item.turns:
                 return
             answer = self._read(kept)
-            body = None if answer.error or self._stopped else await self._next_turn(item.number, answer.text)
-            if body is None or self._stopped:
-                self._leave(item, turn + 1, kept.ended, self._stopped or "an earlier turn of its conversation failed")
+            body = None if answer.error or self.stopped else await self._next_turn(item.number, answer.text)
+            if body is None or self.stopped:
+                self._leave(item, turn + 1, kept.ended, self.stopped or "an earlier turn of its conversation failed")
                 return
             request, scheduled = self._client.render(body), kept.ended
 
     async def _request(self, item: Item, turn: int, request: bytes, scheduled: float) -> Kept:
+        first: Kept | None = None
         attempts = 0
         while True:
             attempts += 1
             tried = self._clock()
-            exchange = await self._client.exchange(request)
+            exchange = await self._exchange(request)
+            sent = exchange.sent if exchange.sent is not None else tried
             ended = exchange.ended if exchange.ended is not None else self._clock()
-            kept = Kept(item, turn, scheduled, tried, exchange, attempts, ended)
-            if not self._failed(kept) or attempts > self._job.retries or self._stopped:
+            kept = Kept(item, turn, scheduled, exchange, sent, exchange.connect_s, sent, attempts, ended)
+            first = first or kept
+            kept.sent, kept.connect_s = first.sent, first.connect_s
+            failed = self._failed(kept)
+            if not failed or attempts > self._job.retries or self.stopped:
                 break
-            await asyncio.sleep(RETRY_PAUSE_S * 2 ** (attempts - 1))
-        self._keep(kept)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._halt.wait(), RETRY_PAUSE_S * 2 ** (attempts - 1))
+        self._keep(kept, failed)
         return kept
+
+    async def _exchange(self, request: bytes) -> Exchange:
+        """One attempt; one that is cut off has timed out."""
+        try:
+            return await self._client.exchange(request)
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise
+            return Exchange(error=f"timeout: {self.stopped}")
 
     def _failed(self, kept: Kept) -> bool:
         """Whether the request failed, found without reading answers that say nothing of an error."""
@@ -136,14 +160,16 @@ class Sending:
             return True
         return any(b"error" in data for _, data in exchange.arrivals) and self._read(kept).error is not None
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: Kept, failed: bool) -> None:
         self._kept.append(kept)
-        self._in_a_row = self._in_a_row + 1 if self._failed(kept) else 0
+        self._in_a_row = self._in_a_row + 1 if failed else 0
         if self._in_a_row >= self._job.give_up_after:
-            self.stop(f"{self._in_a_row} requests in a row had failed")
-        self._unread_bytes += sum(len(data) for _, data in kept.exchange.arrivals)
-        if self._unread_bytes > RAW_BUDGET_BYTES:
+            self.stop(Stop(f"{self._in_a_row} requests in a row had failed"))
+        size = sum(len(data) for _, data in kept.exchange.arrivals)
+        if self._unread_bytes + size > RAW_BUDGET_BYTES:
             self._read(kept)
+        else:
+            self._unread_bytes += size
 
     def _leave(self, item: Item, first_turn: int, scheduled: float, why: str) -> None:
         unsent = Answer(error=f"unsent: {why}")
@@ -151,15 +177,18 @@ class Sending:
         self._unsent += [Sent(item.number, turn, scheduled, scheduled, scheduled, unsent) for turn in turns]
 
     def _read(self, kept: Kept) -> Answer:
+        """The answer; of its bytes only those that must be read again stay, as their tokens are not counted yet."""
         if kept.answer is None:
-            kept.answer = read_answer(kept.exchange.arrivals, self._job.dialect, error=kept.exchange.error)
+            arrivals = kept.exchange.arrivals
+            answer = kept.answer = read_answer(arrivals, self._job.dialect, error=kept.exchange.error)
+            kept.reads = len({time for time, _ in arrivals})
+            if not answer.text or answer.token_source is not None or answer.error:
+                kept.exchange.arrivals = []
         return kept.answer
 
     def _result(self, kept: Kept) -> Sent:
-        exchange, answer = kept.exchange, self._read(kept)
-        sent = exchange.sent if exchange.sent is not None else kept.tried
-        unknown = answer.text and answer.token_source is None and not answer.error
+        answer = self._read(kept)
         return Sent(
-            kept.item.number, kept.turn, kept.scheduled, sent, kept.ended, answer, exchange.connect_s, kept.attempts,
-            len({time for time, _ in exchange.arrivals}), exchange.arrivals if unknown else (),
+            kept.item.number, kept.turn, kept.scheduled, kept.sent, kept.ended, answer, kept.connect_s, kept.attempts,
+            kept.last_sent if kept.attempts > 1 else None, kept.reads, tuple(kept.exchange.arrivals),
         )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.arrivals import ArrivalTest, arrival_test
 from bench.client_protocol import Usage
 from results.limits import parse_limits
+from results.load_curve import scheduled_rate
 from results.metrics import request_values
 from results.records import Case, Load, PlannedCase, Request, RowWarning
 from results.saturation import over_saturated
@@ -32,18 +33,23 @@ class Told:
     turn: int
     attempts: int
     connect_s: float
+    """Of the first attempt."""
     prompt_tokens: int | None
     """That were asked for; `None` where a prompt is as long as it is."""
     output_tokens: int
     uneven: bool
 
 
-def load_values(planned: PlannedCase, told: Sequence[Told], usages: Sequence[Usage], rss_bytes: int) -> dict[str, float]:
+def load_values(
+    planned: PlannedCase, told: Sequence[Told], usages: Sequence[Usage], rss_bytes: int, test: ArrivalTest | None
+) -> dict[str, float]:
     """Metrics of the whole, by name.
 
     Args:
         told: all that was scheduled, in that order.
+        usages: of the clients that had something to send.
         rss_bytes: highest resident memory of the clients and of their coordinator.
+        test: of the arrivals, as `tested_arrivals` gives it.
     """
     values = {
         "client_cpu_share": max(one.cpu_s / one.wall_s for one in usages),
@@ -51,25 +57,40 @@ def load_values(planned: PlannedCase, told: Sequence[Told], usages: Sequence[Usa
         "client_stall_max_s": max(one.stall_max_s for one in usages),
         "client_peak_rss_bytes": float(rss_bytes),
     }
+    load = planned.case.load
     if planned.limits and told:
         limits = parse_limits(planned.limits)
-        window_s = max(one.end_s for one in told) - min(one.request.scheduled_s for one in told)
-        values["goodput_rps"] = sum(limits.met(one.request) for one in told) / window_s
-    load = planned.case.load
-    if load and (test := tested_arrivals(load, told)):
-        values |= test.values()
+        values["goodput_rps"] = sum(limits.met(one.request) for one in told) / _scheduled_s(load, told)
+    if load and load.ramp_s:
+        values["ramp_s"] = load.ramp_s
+    if load and test:
         saturation = over_saturated([one.request for one in told if one.turn == 1], load.rate)
-        values |= {name: float(value) for name, value in vars(saturation).items() if value is not None}
+        values |= test.values() | saturation.values()
     return values
 
 
-def load_warnings(planned: PlannedCase, told: Sequence[Told], values: dict[str, float]) -> list[RowWarning]:
-    """What may have spoiled the row."""
+def _scheduled_s(load: Load | None, told: Sequence[Told]) -> float:
+    """The time that the load is spread over.
+
+    An open loop's is its schedule's: as many gaps as there are first turns. How long the last answers take, or time out, is no
+    part of it. A closed loop schedules by its answers, so it takes until the last of them.
+    """
+    first = [one.request for one in told if one.turn == 1]
+    if load and load.arrivals != "closed" and (rate := scheduled_rate(first) or load.rate):
+        return len(first) / rate
+    return max(one.end_s for one in told) - min(one.request.scheduled_s for one in told)
+
+
+def load_warnings(
+    planned: PlannedCase, told: Sequence[Told], values: dict[str, float], test: ArrivalTest | None
+) -> list[RowWarning]:
+    """What may have spoiled the row; `values` and `test` as in `load_values`."""
     case = planned.case
     done = [one for one in told if not one.request.error]
     found = [
         bottleneck(told, values),
-        _arrivals(tested_arrivals(case.load, told) if case.load else None),
+        _arrivals(test),
+        _short(planned, told),
         _errors([one.request for one in told]),
         _uneven(done),
         None if case.prompt_cache else _cache_hits([one.request for one in done]),
@@ -85,7 +106,8 @@ def tested_arrivals(load: Load, told: Sequence[Told]) -> ArrivalTest | None:
     if load.arrivals == "closed":
         return None
     first = [one for one in told if one.turn == 1]
-    sent = [one.request.sent_s if one.attempts else None for one in first]
+    # The wait for a connection is the server's.
+    sent = [one.request.sent_s - one.connect_s if one.attempts else None for one in first]
     return arrival_test(load, [one.request.scheduled_s for one in first], sent)
 
 
@@ -93,8 +115,7 @@ def bottleneck(told: Sequence[Told], values: dict[str, float]) -> RowWarning | N
     """Whether the client was so busy or so late that times may be its own."""
     ttft = [value for one in told for value in request_values("ttft_s", one.request)]
     late_s = max(LATE_S, LATE_SHARE * statistics.median(ttft)) if ttft else LATE_S
-    # The wait for a connection is the server's, the times of earlier attempts are those of what failed.
-    lags = sorted(one.request.sent_s - one.request.scheduled_s - one.connect_s for one in told if one.attempts == 1)
+    lags = sorted(one.request.sent_s - one.request.scheduled_s - one.connect_s for one in told if one.attempts)
     lag_s = lags[int(0.99 * (len(lags) - 1))] if lags else 0.0
     if values["client_cpu_share"] > BUSY_SHARE:
         return _bottleneck(f"busy for {values['client_cpu_share']:.0%} of the time", values["client_cpu_share"])
@@ -112,6 +133,15 @@ def _bottleneck(why: str, value: float) -> RowWarning:
 
 def _arrivals(test: ArrivalTest | None) -> RowWarning | None:
     return None if test is None or test.ok else RowWarning(kind="arrivals", facts={"what": test.why})
+
+
+def _short(planned: PlannedCase, told: Sequence[Told]) -> RowWarning | None:
+    """Whether a closed loop ended before its seconds: it was stopped, or the prompts that were made for it were used up."""
+    if planned.case.load is None or planned.case.load.arrivals != "closed" or not told:
+        return None
+    seconds = max(one.end_s for one in told) - min(one.request.scheduled_s for one in told)
+    facts = {"seconds": seconds, "wanted": planned.min_seconds}
+    return RowWarning(kind="short_load", facts=facts) if seconds < planned.min_seconds else None
 
 
 def _errors(requests: Sequence[Request]) -> RowWarning | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from results.caveats import sentence
 from results.errors import UsageError
 from results.limits import Limit, Limits, Verdict, bunching, parse_limits, proven, requests_needed
 from results.metrics import process_value
@@ -31,6 +32,10 @@ LOOKS = 2
 """How often one rate is judged: once, and again after more requests where it was open. The doubt is shared out (Bonferroni)."""
 MOST = 9
 """Times the first requests that a second look may come to."""
+SHEDDING = 0.05
+"""Share of errors beyond which a server is taken to refuse what it cannot serve: its queue does not grow, and yet it is full."""
+CLIENT_DOUBTS = ("arrivals", "client_bottleneck")
+"""Warnings that the rate was not offered as planned."""
 
 
 class Serving(BaseModel):
@@ -111,6 +116,13 @@ class Reached:
     over_saturated: bool | None = None
     failed: bool = False
     """A process of it failed, or no request was answered."""
+    doubt: str | None = None
+    """Why the load was perhaps not put on the server as planned in one of the processes."""
+
+    @property
+    def too_much(self) -> bool:
+        """Whether the server could not serve it: higher rates tell nothing new."""
+        return self.failed or bool(self.over_saturated) or self.error_share > SHEDDING
 
 
 def reached(
@@ -129,6 +141,7 @@ def reached(
     answered = sum(not request.error for request in requests)
     rates = [rate for one in measurements if (rate := process_value("request_rate", one)) is not None]
     told = [one.values["over_saturated"] > 0 for one in measurements if "over_saturated" in one.values]
+    doubts = [sentence(warning) for one in measurements for warning in one.warnings if warning.kind in CLIENT_DOUBTS]
     return Reached(
         load=load,
         processes=len(measurements),
@@ -138,6 +151,7 @@ def reached(
         counts=tuple(_count(term, measurements) for term in serving.limits.terms),
         over_saturated=2 * sum(told) >= len(told) if told else None,
         failed=bool(measurements and not answered) or any(failure.kind != "interrupted" for failure in failures),
+        doubt=next(iter(doubts), None),
     )
 
 
@@ -180,7 +194,7 @@ def next_loads(serving: Serving, done: Sequence[Reached]) -> tuple[Load, ...]:
         step = tried.get(_load_at(serving, place))
         if step is None:
             return (_load_at(serving, place),)
-        if step.failed or step.over_saturated:
+        if step.too_much:
             break
     wanted = _search(serving, tried, *span) if serving.find_max else None
     return () if wanted is None else (_load_at(serving, wanted),)
@@ -193,8 +207,10 @@ def processes_of(serving: Serving, load: Load, processes: int, done: Sequence[Re
 
 
 def verdict(serving: Serving, one: Reached) -> Verdict:
-    """Whether a load holds the limits of the search: each of them proven, nothing failed, and no queue that grows."""
-    return "fails" if one.failed or one.over_saturated else _judge(serving, one.counts)
+    """Whether a load holds the limits of the search: each of them proven, nothing failed, no queue that grows, and no doubt
+    that the load was offered."""
+    found = "fails" if one.failed or one.over_saturated else _judge(serving, one.counts)
+    return "open" if one.doubt and found == "holds" else found
 
 
 def _judge(serving: Serving, counts: Sequence[Count], times: float = 1.0) -> Verdict:
@@ -212,10 +228,10 @@ def _judge(serving: Serving, counts: Sequence[Count], times: float = 1.0) -> Ver
 def _to_prove(serving: Serving, one: Reached, first: int) -> int | None:
     """Processes in all that would prove an open load to hold if late answers went on coming as they do, and a quarter more.
 
-    `None` where it is settled, was looked at twice (it has more processes than `first`), or too many would be needed: that
-    a rate fails is not worth the time of proving it.
+    `None` where it is settled, in doubt, was looked at twice (it has more processes than `first`), or too many would be
+    needed: that a rate fails is not worth the time of proving it.
     """
-    if one.processes > first or verdict(serving, one) != "open":
+    if one.doubt or one.processes > first or verdict(serving, one) != "open":
         return None
     most = MOST * one.processes
     for processes in range(one.processes + 1, most + 1):

@@ -34,7 +34,9 @@ def conclusion(serving: Serving, done: Sequence[Reached]) -> Conclusion:
         full = min((place for place, one in rates.items() if one.over_saturated), default=None)
         end = "No rate between was over-saturated." if full is None else f"From {_rate(rates[full])} on it is over-saturated."
         between = f"It answers {slow:.3g}/s one at a time and {fast:.3g}/s with {serving.all_at_once} at once."
-        return Conclusion(f"{'' if finished else 'So far: '}{between} {end}", finished=finished)
+        every = [*(tried[load] for load in ends(serving)), *(one for _, one in sorted(rates.items()))]
+        told = " ".join([between, end, *_errors(every), *_doubts(every)])
+        return Conclusion(f"{'' if finished else 'So far: '}{told}", finished=finished)
     below, above = bracket(serving, rates)
     holds, misses = (None if place is None else rates[place] for place in (below, above))
     odd = [_rate(one) for place, one in sorted(rates.items()) if above is not None and place > above and _holds(serving, one)]
@@ -42,6 +44,19 @@ def conclusion(serving: Serving, done: Sequence[Reached]) -> Conclusion:
     if odd:
         sentence += f" Yet {', '.join(odd)} held: that does not fit, so measure again before you rely on it."
     return Conclusion(f"{'' if finished else 'So far: '}{sentence}", holds, misses, finished, not odd)
+
+
+def _errors(every: Sequence[Reached]) -> list[str]:
+    """The first load at which requests failed, and the worst."""
+    failing = [one for one in every if one.error_share]
+    worst = sorted(failing, key=lambda one: -one.error_share)[:1]
+    shares = [f"{100 * one.error_share:.2g} % at {_rate(one)}" for one in dict.fromkeys(failing[:1] + worst)]
+    return [f"Requests failed: {', '.join(shares)}."] if shares else []
+
+
+def _doubts(every: Sequence[Reached]) -> list[str]:
+    doubtful = [one for one in every if one.doubt]
+    return [f"In doubt: {', '.join(map(_rate, doubtful))}, as {doubtful[0].doubt}."] if doubtful else []
 
 
 def _holds(serving: Serving, one: Reached) -> bool:
@@ -63,10 +78,8 @@ def _found(serving: Serving, alone: Reached, holds: Reached | None, misses: Reac
 def _why(serving: Serving, one: Reached) -> str:
     if one.failed:
         return "broke down"
-    if one.over_saturated:
-        return f"is over-saturated ({_late(serving, one)})"
-    word = "fails" if verdict(serving, one) == "fails" else "stays open"
-    return f"{word} ({_late(serving, one)})"
+    word = "is over-saturated" if one.over_saturated else "fails" if verdict(serving, one) == "fails" else "stays open"
+    return f"{word} ({_late(serving, one)}{f'; {one.doubt}' if one.doubt else ''})"
 
 
 def _late(serving: Serving, one: Reached) -> str:
@@ -80,4 +93,4 @@ def _late(serving: Serving, one: Reached) -> str:
 
 
 def _rate(one: Reached) -> str:
-    return f"{one.load.rate:g}/s"
+    return f"{one.load.rate:g}/s" if one.load.rate else one.load.label

@@ -174,7 +174,7 @@ def override(suite: Suite, overrides: dict[str, Any]) -> Suite:
     for part in [data.get("matrix", {}), *data["include"]]:
         for name in overrides:
             part.pop(name, None)
-    if not data.get("matrix"):
+    if not data.get("matrix") and (suite.matrix or not data["include"]):
         data["matrix"] = {name: [value] for name, value in overrides.items() if name not in SETTINGS}
     return validate(data, Suite, "--set")
 

@@ -119,23 +119,23 @@ def too_few(points: Sequence[LoadPoint], latency: str) -> list[str]:
 
 def goodput_frame(points: Sequence[LoadPoint]) -> pd.DataFrame:
     """Goodput of the loads that have a rate: `load`, `limits`, `x` (requests offered per second), `value`, `low`, `high`,
-    `over_saturated`."""
+    `share` (of the scheduled requests that were good), `over_saturated`."""
     rows = [
-        (point.label, point.row.planned.limits or "", rate, one.value, *_interval(point, "goodput_rps"), point.over_saturated)
+        (point.label, point.row.planned.limits or "", rate, one.value, *_interval(point, "goodput_rps"), point.good_share, point.over_saturated)
         for point in points
         if (rate := point.offered_rate) is not None and (one := point.row.estimates.get("goodput_rps"))
     ]
-    columns = ["load", "limits", "x", "value", "low", "high", "over_saturated"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:6], float)).sort_values("x", ignore_index=True)
+    columns = ["load", "limits", "x", "value", "low", "high", "share", "over_saturated"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:7], float)).sort_values("x", ignore_index=True)
 
 
 def goodput_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The table beside `goodput_frame`'s figure."""
     rows = [
-        (load, plain(limits), quantity(offered, "1/s"), quantity(good, "1/s"), f"{good / offered:.0%}")
-        for load, limits, offered, good in zip(frame["load"], frame["limits"], frame["x"], frame["value"], strict=True)
+        (load, plain(limits), quantity(offered, "1/s"), quantity(good, "1/s"), f"{share:.0%}")
+        for load, limits, offered, good, share in frame[["load", "limits", "x", "value", "share"]].itertuples(index=False)
     ]
-    return pd.DataFrame(rows, columns=["Load", "Limits", "Offered", "Goodput", "Of what was offered"])
+    return pd.DataFrame(rows, columns=["Load", "Limits", "Offered", "Goodput", "Good of all scheduled"])
 
 
 def in_flight_frame(measurement: Measurement, timeout_s: float) -> pd.DataFrame:

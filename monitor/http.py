@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
 
 from monitor.framing import excerpt
+from monitor.secrets import without_secrets
 from results.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ MAX_IDLE_S = 4.0
 _URL_SAFE = "/?%:@!$&'()*+,;=~-._"
 STALE_WITHIN_S = 0.1
 """For which the end of a connection may be on its way when it is used again."""
-MIN_SECRET = 6
-"""Shorter header values are no secrets, and would be found in any text."""
 
 
 @dataclass(frozen=True)
@@ -162,15 +161,6 @@ class Client:
             return f"http_4xx: {status}, and redirects are not followed: give the address that it leads to"
         text = without_secrets(body[: 64 * 1024].decode(errors="replace"), self._headers)
         return f"{'http_5xx' if status >= 500 else 'http_4xx'}: {status} {excerpt(text)}".rstrip()
-
-
-def without_secrets(text: str, headers: Mapping[str, str]) -> str:
-    """What a server said, without the values of our headers: some servers repeat the key that they refuse."""
-    for value in headers.values():
-        for secret in (value, value.split(" ")[-1]):
-            if len(secret) >= MIN_SECRET:
-                text = text.replace(secret, "***")
-    return text
 
 
 def _was_stale(exchange: Exchange) -> bool:

@@ -16,6 +16,8 @@ CAVEATS: dict[str, str] = {
     "within_process": "the interval is the spread within one process: run three or more",
     "client_bottleneck": "the client itself may have been the bottleneck ({why})",
     "arrivals": "the requests did not arrive as planned ({what})",
+    "short_load": "the closed loop ended after {seconds:.1f} of {wanted:g} s: it was stopped, or its prompts were used up",
+    "out_of_time": "sending stopped after {seconds:.0f} s, before the case's time limit: raise timeout_s",
     "over_saturated": "more arrived than the server could serve: waiting times grew until the end",
     "request_errors": "{failed} of {requests} requests failed ({kinds})",
     "cache_hits": "the server had {share:.0%} of the prompts' tokens in a cache, although the case is not about caching",

@@ -4,10 +4,10 @@ import math
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from results.errors import NotComparableError, UsageError
-from results.metrics import METRICS, process_value
+from results.metrics import METRICS, Metric, process_value
 from results.records import HARD_FACTS, Case, Environment, Failure, PlannedCase, Report, RowWarning, Run, Scalar
 from results.stats import Estimate, Shift, exp, paired, welch
 from results.summary import (
@@ -44,8 +44,8 @@ class ComparisonRow:
     a: Estimate
     b: Estimate
     effect: Shift | None
-    """B against A: on logarithms of the process medians, or the mean difference per item for scores. `None` where no
-    logarithm exists."""
+    """B against A: on logarithms of the process medians, as their difference for shares, or the mean difference per item
+    for scores. `None` where no logarithm exists."""
     replicates: int
     """Independent values on the smaller side: processes, or for scores the items that both sides answered."""
     a_warnings: tuple[RowWarning, ...] = ()
@@ -53,17 +53,31 @@ class ComparisonRow:
 
     @property
     def is_score(self) -> bool:
-        """Whether the effect is a difference of scores between 0 and 1, and no ratio."""
+        """Whether it is of scores, which are paired by item."""
         return METRICS[self.metric].unit == "score"
 
     @property
+    def in_points(self) -> bool:
+        """Whether the effect is a difference of values between 0 and 1, and no ratio."""
+        return METRICS[self.metric].unit in ("score", "share")
+
+    @property
+    def all_or_nothing(self) -> Literal["lost", "gained"] | None:
+        """Whether no process of B has any of what A delivers for sure, or the reverse: that has no logarithm, and no doubt."""
+        if METRICS[self.metric].better != "higher" or self.effect is not None:
+            return None
+        if _nothing(self.b) and _some(self.a):
+            return "lost"
+        return "gained" if _nothing(self.a) and _some(self.b) else None
+
+    @property
     def ratio(self) -> float | None:
-        """B / A: of the geometric means of the processes, or of the two scores."""
-        return self._ratio(self.effect.value if self.effect else None)
+        """B / A: of the geometric means of the processes, or of the two scores or shares."""
+        return 0.0 if self.all_or_nothing == "lost" else self._ratio(self.effect.value if self.effect else None)
 
     @property
     def low(self) -> float | None:
-        """Lower end of the ratio's 95 % interval; for scores that of the difference, put as a ratio."""
+        """Lower end of the ratio's 95 % interval; for scores and shares that of the difference, put as a ratio."""
         return self._ratio(self.effect.low if self.effect else None)
 
     @property
@@ -72,10 +86,10 @@ class ComparisonRow:
 
     @property
     def detectable(self) -> float | None:
-        """The smallest effect seen with 80 % power: 0.03 is 3 % worse, or 3 points for scores. See `results.stats.welch`."""
+        """The smallest effect seen with 80 % power: 0.03 is 3 % worse, or 3 points. See `results.stats.welch`."""
         if self.effect is None or self.effect.detectable is None:
             return None
-        return self.effect.detectable if self.is_score else exp(self.effect.detectable) - 1
+        return self.effect.detectable if self.in_points else exp(self.effect.detectable) - 1
 
     @property
     def warnings(self) -> tuple[RowWarning, ...]:
@@ -91,8 +105,8 @@ class ComparisonRow:
         return self.scaled(metric.margin)
 
     def scaled(self, change: float) -> float:
-        """A relative change (or points of a score) on the effect's scale, so that +5 % and back are equally far."""
-        return change if self.is_score else math.log1p(change)
+        """A relative change, or points, on the effect's scale, so that +5 % and back are equally far."""
+        return change if self.in_points else math.log1p(change)
 
     @property
     def worsening(self) -> Shift | None:
@@ -115,7 +129,7 @@ class ComparisonRow:
             "ratio": self.ratio,
             "low": self.low,
             "high": self.high,
-            "difference": asdict(self.effect) if self.is_score and self.effect else None,
+            "difference": asdict(self.effect) if self.in_points and self.effect else None,
             "detectable": self.detectable,
             "replicates": self.replicates,
             "a_warnings": warnings_to_dicts(self.a_warnings),
@@ -125,9 +139,17 @@ class ComparisonRow:
     def _ratio(self, effect: float | None) -> float | None:
         if effect is None:
             return None
-        if not self.is_score:
+        if not self.in_points:
             return exp(effect)
         return (self.a.value + effect) / self.a.value if self.a.value else None
+
+
+def _nothing(side: Estimate) -> bool:
+    return side.low == side.high == 0
+
+
+def _some(side: Estimate) -> bool:
+    return side.low is not None and side.low > 0
 
 
 @dataclass(frozen=True)
@@ -266,16 +288,19 @@ def _case_rows(planned: PlannedCase, a: _Side, b: _Side) -> list[ComparisonRow]:
                 effect, replicates = _item_effect(a.item_scores(case_id, name), b.item_scores(case_id, name))
             else:
                 values = (a.process_values(case_id, name), b.process_values(case_id, name))
-                effect, replicates = _process_effect(*values, exact=metric.exact), min(map(len, values))
+                effect, replicates = _process_effect(metric, *values), min(map(len, values))
             rows.append(ComparisonRow(planned, name, estimates_a[name], estimates_b[name], effect, replicates, *caveats))
     return rows
 
 
-def _process_effect(a: list[float], b: list[float], *, exact: bool) -> Shift | None:
-    """Welch's t on the logarithms of the process medians; an exact metric that each side repeats has no doubt."""
+def _process_effect(metric: Metric, a: list[float], b: list[float]) -> Shift | None:
+    """Welch's t on the logarithms of the process medians, or on shares as they are, as none is a share too; an exact metric
+    that each side repeats has no doubt."""
+    if metric.unit == "share":
+        return welch(a, b)
     if min(*a, *b) <= 0:
         return welch([0.0] * len(a), [0.0] * len(b)) if len({*a, *b}) == 1 else None
-    if exact and len(set(a)) == len(set(b)) == 1:
+    if metric.exact and len(set(a)) == len(set(b)) == 1:
         value = math.log(b[0] / a[0])
         return Shift(value, value, value, 0.0)
     return welch([math.log(value) for value in a], [math.log(value) for value in b])
@@ -290,6 +315,6 @@ def _item_effect(a: dict[int, float], b: dict[int, float]) -> tuple[Shift | None
 
 def _worst_first(row: ComparisonRow) -> tuple[bool, float]:
     """Judged rows before described ones, each by how many margins B is worse."""
-    worse = row.worsening.value if row.worsening else 0.0
+    worse = row.worsening.value if row.worsening else math.inf if row.all_or_nothing == "lost" else 0.0
     margin = row.margin or (0.05 if row.margin is None else 1e-9)
     return row.margin is None, -worse / margin

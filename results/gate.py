@@ -28,13 +28,16 @@ def judge(row: ComparisonRow) -> Verdict:
     "equal" and the estimate is at least δ/2 worse (with 2 % spread this finds 90 % of +5 % shifts with five processes a side, and
     half of them with three: `benchmarks/verdicts.py`), `improvement` likewise, and `inconclusive` in all other cases: also
     without an interval and, for noisy metrics, below three replicates a side, as one value against one is never significant.
-    An exact metric that each side repeats needs none: one process a side is enough to call it. `described` is a metric without
+    An exact metric that each side repeats needs none: one process a side is enough to call it. When nothing is left of a
+    goodput in any process of B, that is a regression without an interval, and the reverse an improvement. `described` is a metric without
     a margin, or an end-to-end time of answers that stopped early.
     """
     metric, margin, shift = METRICS[row.metric], row.margin, row.worsening
     stopped = row.metric == "e2e_s" and any(warning.kind == "early_stop" for warning in row.warnings)
     if margin is None or stopped:
         return "described"
+    if row.all_or_nothing and row.replicates >= MIN_REPLICATES:
+        return "regression" if row.all_or_nothing == "lost" else "improvement"
     if shift is None or shift.low is None or shift.high is None:
         return "inconclusive"
     repeats = metric.exact and shift.low == shift.high and (not row.is_score or shift.value == 0)

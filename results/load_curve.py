@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from results.limits import parse_limits
 from results.records import ERROR_KINDS, Load, Measurement, PlannedCase, Report, Request
 from results.saturation import knee
 from results.summary import CaseRow, by_case, summarize
@@ -66,6 +67,14 @@ class LoadPoint:
             return self.load.rate
         rates = [rate for one in self.measurements if (rate := scheduled_rate(one.requests))]
         return fmean(rates) if rates else None
+
+    @property
+    def good_share(self) -> float | None:
+        """Requests that met the limits / all that were scheduled, of all processes; `None` without limits or requests."""
+        if not self.row.planned.limits or not self.requests:
+            return None
+        limits = parse_limits(self.row.planned.limits)
+        return fmean(limits.met(request) for request in self.requests)
 
     @property
     def timeout_s(self) -> float:

@@ -26,7 +26,7 @@ class Metric:
     exact: bool = False
     """Exact metrics repeat to the bit on one build; noisy ones need statistics."""
     margin: float | None = None
-    """Differences within it do not matter: relative, or absolute for unit `score`; `None`: described, never judged."""
+    """Differences within it do not matter: relative, or absolute for the units `score` and `share`; `None`: described, never judged."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Names elsewhere, by tool. Where a definition differs, it is no alias."""
     derive: Callable[[Request], tuple[float, ...]] | None = None
@@ -84,11 +84,11 @@ def _per(
 
 
 def _window_s(measurement: Measurement) -> float | None:
-    """[first sent, last content] of the successful requests."""
-    done = [request for request in measurement.requests if request.last_content_s is not None and not request.error]
-    if not done:
-        return None
-    seconds = max(r.last_content_s for r in done if r.last_content_s is not None) - min(r.sent_s for r in done)
+    """From the first request sent to the last content, or to the last one sent where that is later: failed requests took time
+    too. Where none succeeded there is no window."""
+    ends = [one.last_content_s for one in measurement.requests if one.last_content_s is not None and not one.error]
+    sent = [one.sent_s for one in measurement.requests if not (one.error or "").startswith("unsent")]
+    seconds = max(*ends, *sent) - min(sent) if ends else 0.0
     return seconds if seconds > 0 else None
 
 
@@ -104,17 +104,21 @@ def _request_rate(measurement: Measurement) -> float | None:
 
 
 def _steady_output_tps(measurement: Measurement) -> float | None:
-    """Tokens of the events between the first and the last time that a request was sent: neither filling nor draining."""
-    sent = [request.sent_s for request in measurement.requests if not request.error]
-    seconds = max(sent) - min(sent) if sent else 0.0
-    if len(sent) < 3 or seconds <= 0:
+    """Tokens of the events from the end of the first request, but not of the ramp, to the last time that one was sent."""
+    done = [request for request in measurement.requests if not request.error]
+    ends = [request.last_content_s for request in done if request.last_content_s is not None]
+    if not ends:
+        return None
+    full = min(request.scheduled_s for request in measurement.requests) + measurement.values.get("ramp_s", 0.0)
+    start, end = max(min(ends), full), max(request.sent_s for request in done)
+    if start >= end:
         return None
     return sum(
         tokens
         for request in measurement.requests
         for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True)
-        if min(sent) < time <= max(sent)
-    ) / seconds  # fmt: skip
+        if start < time <= end
+    ) / (end - start)  # fmt: skip
 
 
 def _error_share(measurement: Measurement) -> float | None:
@@ -188,6 +192,8 @@ _ALL = (
     Metric("send_lag_s", "s", "lower", "request", "Send lag", "Sent minus scheduled: how late the client was.", derive=_send_lag),
     Metric("connect_s", "s", "lower", "request", "Connect", "Time to open a connection, where a new one was needed; before sent."),
     Metric("attempts", "count", "lower", "request", "Attempts", "How often the request was sent."),
+    Metric("last_attempt_s", "s", "lower", "request", "Last attempt",
+           "Sent for the last time minus sent, of requests that were sent again: failed attempts and the pauses between them."),
     Metric("uneven_events", "count", None, "request", "Uneven events", "1 where the tokens of each event are an estimate."),
     Metric("turn", "count", None, "request", "Turn", "Place of the request in its conversation, from 1."),
     Metric("cached_prompt_tokens", "tokens", None, "request", "Cached prompt tokens",
@@ -218,18 +224,22 @@ _ALL = (
     ),
     Metric(
         "output_tps", "tok/s", "higher", "process", "Output throughput",
-        "Output tokens of all requests / [first sent, last content].", derive_process=_output_tps,
+        "Output tokens of the successful requests / the time from the first sent to the last content, or to the last sent if later.",
+        derive_process=_output_tps,
         aliases={"sglang": "sglang:gen_throughput"},
     ),
     Metric(
         "request_rate", "1/s", "higher", "process", "Requests/s",
-        "Successful requests / [first sent, last content].", derive_process=_request_rate,
+        "Successful requests / the time from the first sent, failed ones included, to the last content, or to the last sent if later.",
+        derive_process=_request_rate,
     ),
     Metric("output_tps_steady", "tok/s", "higher", "process", "Steady throughput",
-           "Output tokens between the first and the last request that was sent / that time: without filling and draining.",
+           "Output tokens between the end of the first request, or of the ramp if later, and the last one sent / that time: without "
+           "filling and draining.",
            derive_process=_steady_output_tps),
     Metric("goodput_rps", "1/s", "higher", "process", "Goodput",
-           "Requests that met all stated limits / [first scheduled, last end]; errors and unsent ones met none.", margin=0.05),
+           "Share of the requests that met all stated limits × the rate of an open loop's schedule; of a closed loop those that met "
+           "them / [first scheduled, last end]. Errors and unsent ones met none.", margin=0.05),
     Metric("error_share", "share", "lower", "process", "Errors", "Requests that failed or were never sent / all scheduled.", margin=0.01,
            derive_process=_error_share),
     Metric("ttft_p90_s", "s", "lower", "process", "TTFT p90", "90th percentile of the TTFT; needs 20 requests.",
@@ -244,6 +254,7 @@ _ALL = (
            "90th percentile of the end to end from schedule; needs 20 requests.", derive_process=_tail("e2e_scheduled_s", 0.9)),
     Metric("e2e_scheduled_p99_s", "s", "lower", "process", "End to end p99 from schedule",
            "99th percentile of the end to end from schedule; needs 200 requests.", derive_process=_tail("e2e_scheduled_s", 0.99)),
+    Metric("ramp_s", "s", None, "process", "Ramp", "Time over which a closed loop grew to its concurrency."),
     Metric("arrival_rate", "1/s", None, "process", "Arrivals", "Requests sent / time, of an open loop."),
     Metric("arrival_dispersion", "ratio", None, "process", "Dispersion of arrivals",
            "Variance / mean of the arrivals in equal windows: 1 for Poisson, 0 for evenly spaced."),

@@ -1,5 +1,7 @@
 """A comparison's numbers in words, for the terminal and the pages alike: the order, the change, what would have been seen, the gaps."""
 
+import math
+
 from results.compare import Comparison, ComparisonRow
 from results.format import number, percent, plain, points, quantity
 from results.gate import VERDICTS, judge
@@ -13,19 +15,19 @@ def worst_first(comparison: Comparison) -> list[ComparisonRow]:
 
 
 def change(row: ComparisonRow) -> str:
-    """The change from A to B with its interval: `+20.1 % [+18.9, +21.3]`, or in points for scores.
+    """The change from A to B with its interval: `+20.1 % [+18.9, +21.3]`, or in points for scores and shares.
 
     Exact metrics without a margin show the amount, as the least difference counts.
     """
     metric, effect = METRICS[row.metric], row.effect
     if effect is None:
-        return "–"
+        return percent({"lost": 0.0, "gained": math.inf}[row.all_or_nothing]) if row.all_or_nothing else "–"
     if metric.exact and effect.value == effect.low == effect.high == 0:
         return "equal"
     if metric.exact and metric.margin is None:
         amount = row.b.value - row.a.value
         return f"{'+' if amount >= 0 else '-'}{quantity(abs(amount), metric.unit)}"
-    if row.is_score:
+    if row.in_points:
         return points(effect.value, effect.low, effect.high)
     return percent(exp(effect.value), row.low, row.high)
 
@@ -36,7 +38,7 @@ def detectable(row: ComparisonRow) -> str:
         return "–" if row.detectable is None else "any"
     if row.detectable > 10:
         return "> 1000 %"
-    return f"{number(100 * row.detectable, 2)} {'points' if row.is_score else '%'}"
+    return f"{number(100 * row.detectable, 2)} {'points' if row.in_points else '%'}"
 
 
 def gaps(comparison: Comparison) -> list[str]:

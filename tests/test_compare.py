@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 from fakes import (
@@ -17,7 +18,7 @@ from fakes import (
 
 from results.compare import Comparison, ComparisonRow, Difference, compare
 from results.errors import NotComparableError, UsageError
-from results.records import Measurement, Report, RowWarning, Score
+from results.records import Load, Measurement, Report, RowWarning, Score
 
 CASE = make_case()
 
@@ -89,6 +90,42 @@ def test_values_without_a_logarithm_are_handled() -> None:
     assert (unknown.effect, unknown.ratio, unknown.low) == (None, None, None)
     equal = row_of(compare(side("a", 0.0, 0.0, 0.0), side("b", 0.0, 0.0, 0.0)), "peak_device_bytes")
     assert (equal.ratio, equal.low, equal.high) == (1, 1, 1)
+
+
+def under_load(name: str, failed: tuple[int, ...], goodputs: tuple[float, ...]) -> Report:
+    """Processes of 10 requests, so many of which failed, with these goodputs."""
+    case = make_case(load=Load(arrivals="poisson", rate=2.0))
+    made = [
+        make_measurement(
+            f"{name}{k}", case, run_id=name, process=k, values={"goodput_rps": goodput},
+            requests=tuple(make_request(f"{name}{k}-{n}", index=n, error="http_5xx: 503" if n < lost else None) for n in range(10)),
+        )
+        for k, (lost, goodput) in enumerate(zip(failed, goodputs, strict=True))
+    ]  # fmt: skip
+    return Report(run=make_run(make_planned(case, limits="ttft_s<0.5"), run_id=name), measurements=tuple(made))
+
+
+def test_shares_are_compared_by_their_difference() -> None:
+    comparison = compare(under_load("a", (0, 0, 0), (2.0, 2.1, 2.0)), under_load("b", (5, 5, 5), (1.0, 1.1, 1.0)))
+    row = row_of(comparison, "error_share")
+    assert (row.in_points, row.is_score, row.replicates, row.margin) == (True, False, 3, 0.01)
+    assert row.effect and (row.effect.value, row.effect.low, row.effect.high) == (0.5, 0.5, 0.5)
+    assert (row.ratio, row.low) == (None, None)  # of nothing
+    assert row.to_dict()["difference"]["value"] == 0.5
+
+
+def test_a_goodput_that_is_gone_is_a_full_loss() -> None:
+    some, none, mixed = ((3, 3, 3), (2.0, 2.1, 2.0)), ((10, 10, 10), (0.0, 0.0, 0.0)), ((3, 3, 3), (2.0, 0.0, 0.0))
+
+    def row(a: Any, b: Any) -> ComparisonRow:
+        return row_of(compare(under_load("a", *a), under_load("b", *b)), "goodput_rps")
+
+    lost, gained = row(some, none), row(none, some)
+    assert (lost.all_or_nothing, lost.ratio, lost.low) == ("lost", 0.0, None)
+    assert (gained.all_or_nothing, gained.ratio) == ("gained", None)
+    assert [row(some, mixed).all_or_nothing, row(none, mixed).all_or_nothing, row(none, none).all_or_nothing] == [None] * 3
+    assert compare(under_load("a", *some), under_load("b", *none)).rows[0].metric == "goodput_rps"
+    assert json.dumps(lost.to_dict(), allow_nan=False)
 
 
 def judged(run_id: str, scores: dict[int, float], processes: int = 1) -> Report:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from results.compare import Comparison, ComparisonRow, compare
 from results.gate import EXIT_CODES, VERDICTS, Verdict, judge, verdict_of
 from results.records import Report, RowWarning
-from results.stats import Estimate, Shift, paired, welch
+from results.stats import Estimate, Shift, estimate, paired, welch
+from results.verdict_words import change
 
 BACK: dict[Verdict, Verdict] = {"regression": "improvement", "improvement": "regression"}
 STOPPED = (RowWarning(kind="early_stop", facts={"stopped": 1, "requests": 3, "wanted": 16}),)
@@ -94,6 +95,34 @@ def test_an_exact_metric_that_does_not_repeat_is_treated_as_noisy() -> None:
 def test_quality_is_judged_in_points_over_its_items(differences: list[float], verdict: Verdict) -> None:
     effect = shift(0.0) if differences == [0.0] else paired(differences)
     assert judge(make_row(effect, metric="quality", n=len(differences))) == verdict
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "verdict"),
+    [
+        ([0.0, 0.0, 0.0], [0.5, 0.5, 0.5], "regression"),
+        ([0.0, 0.0, 0.0], [0.45, 0.5, 0.55], "regression"),
+        ([0.5, 0.5, 0.5], [0.0, 0.0, 0.0], "improvement"),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], "no_change"),
+        ([0.0, 0.0, 0.0], [0.004, 0.006, 0.005], "no_change"),  # half a point, inside the margin of one
+        ([0.001, 0.001, 0.001], [0.002, 0.002, 0.002], "no_change"),  # twice as many of almost none
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.1], "inconclusive"),
+        ([0.0, 0.0], [0.5, 0.5], "inconclusive"),  # two processes are too few
+    ],
+)
+def test_errors_are_judged_in_points(a: list[float], b: list[float], verdict: Verdict) -> None:
+    assert judge(make_row(welch(a, b), metric="error_share", n=len(a))) == verdict
+
+
+@pytest.mark.parametrize(("a", "b", "verdict"), [(10.0, 0.0, "regression"), (0.0, 10.0, "improvement")])
+def test_a_goodput_of_nothing_is_judged_without_an_interval(a: float, b: float, verdict: Verdict) -> None:
+    def row(n: int) -> ComparisonRow:
+        sides = [estimate([[value]] * n) for value in (a, b)]
+        assert sides[0] and sides[1]
+        return ComparisonRow(make_planned(), "goodput_rps", *sides, None, n)
+
+    assert [judge(row(n)) for n in (1, 2, 3)] == ["inconclusive", "inconclusive", verdict]
+    assert change(row(3)) == ("-100.0 %" if b == 0 else "+∞ %")
 
 
 def test_metrics_without_a_margin_are_described() -> None:

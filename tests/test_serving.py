@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from bench.serving import R20, Count, Reached, Serving, next_loads, processes_of, reached, requests_of, verdict
 from bench.serving_conclusion import Conclusion, conclusion
-from results.records import Load, Measurement
+from results.records import Load, Measurement, RowWarning
 from results.saturation import over_saturated
 from tests.fakes import START, make_case, make_failure, make_measurement, make_planned, make_request
 
@@ -84,6 +85,44 @@ def test_steps_stop_when_over_saturated() -> None:
     asked, end = sweep(Serving(), lambda load, n: server(2.6 if load.rate else 4.0, steep(9))(load, n))
     assert asked[2:] == ["poisson 1.6/s", "poisson 2/s", "poisson 2.5/s", "poisson 3.15/s"]
     assert end.sentence.endswith("From 3.15/s on it is over-saturated.")
+
+
+def test_errors_end_the_steps_and_are_told() -> None:
+    """A server that refuses what it cannot serve has no queue that grows."""
+    calm = server(9.0, lambda _: 0.0)
+
+    def shedding(load: Load, processes: int) -> Reached:
+        share = 0.47 if load.rate and load.rate > 4 else 0.02 if load.rate and load.rate > 3 else 0.0
+        return replace(calm(load, processes), error_share=share)
+
+    asked, end = sweep(Serving(), shedding)
+    assert asked[2:] == ["poisson 2.24/s", "poisson 3.55/s", "poisson 5/s"]
+    assert end.sentence == (
+        "It answers 1/s one at a time and 9/s with 32 at once. No rate between was over-saturated."
+        " Requests failed: 2 % at 3.55/s, 47 % at 5/s."
+    )
+
+
+def doubtful(measure: Server, *rates: float) -> Server:
+    """The same, but that these rates were offered by a client that could not keep up."""
+
+    def spoiled(load: Load, processes: int) -> Reached:
+        return replace(measure(load, processes), doubt="the client lagged" if load.rate in rates else None)
+
+    return spoiled
+
+
+def test_a_rate_that_was_perhaps_not_offered_is_never_claimed() -> None:
+    asked, end = sweep(Serving(find_max=LIMIT), doubtful(server(4.0, steep(2.6)), 2.5))
+    assert asked[7:] == ["poisson 2.24/s"]  # nothing is spent on more of the same
+    assert end.sentence == (
+        "The highest rate that holds ttft_s.p99<0.5 is 2.24/s (95 % confidence, 0 of 720 late);"
+        " 2.5/s stays open (0 of 720 late; the client lagged)."
+    )
+    _, end = sweep(Serving(find_max=LIMIT), doubtful(server(4.0, steep(2.6)), 2.8))
+    assert end.sentence.endswith("2.8/s fails (720 of 720 late; the client lagged).")
+    _, end = sweep(Serving(), doubtful(server(4.0, steep(9)), 2.5, 3.15))
+    assert end.sentence.endswith("No rate between was over-saturated. In doubt: 2.5/s, 3.15/s, as the client lagged.")
 
 
 def test_a_server_that_gains_little_from_many_still_has_rates_between() -> None:
@@ -328,6 +367,25 @@ def test_over_saturation_is_what_half_of_the_processes_say(stored: tuple[int, ..
     one = reached(SEARCH, planned, [*told, queue("silent", [1.0] * 100, 0.5, values={})])
     assert one.over_saturated is found
     assert verdict(SEARCH, one) == ("fails" if found else "holds")
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "words"),
+    [
+        ("client_bottleneck", {"why": "busy for 95% of the time", "value": 0.95}, "bottleneck (busy for 95% of the time)"),
+        ("arrivals", {"what": "rate 1 is outside 2 to 3"}, "did not arrive as planned (rate 1 is outside 2 to 3)"),
+    ],
+)
+def test_a_client_in_doubt_in_one_process_leaves_the_load_open(kind: str, facts: dict[str, Any], words: str) -> None:
+    planned = make_planned(make_case(load=poisson(1.0)), processes=2)
+    calm = queue("a", [1.0] * 100, 0.5)
+    spoiled = queue("b", [1.0] * 100, 0.5, 1, warnings=(RowWarning(kind=kind, facts=facts),))
+    assert verdict(SEARCH, reached(SEARCH, planned, [calm])) == "holds"
+    one = reached(SEARCH, planned, [calm, spoiled])
+    assert one.doubt and words in one.doubt
+    assert verdict(SEARCH, one) == "open"
+    late = Serving(find_max="ttft_s.p90<0.1")
+    assert verdict(late, reached(late, planned, [calm, spoiled])) == "fails"
 
 
 def test_a_failure_fails_the_load() -> None:

@@ -161,6 +161,13 @@ def test_unknown_suites_get_the_nearest_name(tmp_path: Path) -> None:
         find_suite(str(tmp_path / "none.yaml"))
 
 
+def test_overrides_add_no_case_to_a_suite_without_a_matrix(write: Callable[[str], Path]) -> None:
+    path = write("name: mine\nquestion: Q\ninclude: [{model: m, output_tokens: 4}, {model: m, output_tokens: 8}]\n")
+    assert [one.case.output_tokens for one in plan(path, {"model": "other"})] == [4, 8]
+    assert [one.case.output_tokens for one in plan(path, {"model": "other", "output_tokens": 8})] == [8]
+    assert [one.case.output_tokens for one in plan(path, {"model": "other", "output_tokens": 9})] == [9]
+
+
 @pytest.mark.parametrize("overrides", [{"dtype": "fp32"}, {"output_tokens": 8}, {"model": "other", "threads": 1}])
 def test_the_quickstart_can_be_overridden(overrides: dict[str, object]) -> None:
     planned = plan(find_suite("quickstart"), overrides)

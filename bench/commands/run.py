@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bench.expansion import Expansion
     from bench.plan import Plan
     from bench.progress import Quiet
     from bench.weights import Form, Progress, ResolvedModel
@@ -105,10 +106,13 @@ class Asked:
 
 def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None, ending: Ending) -> int:
     from bench.holding import hold_run
-    from bench.plan import new_plan
+    from bench.plan import new_plan, preview
     from results.store import Store
 
-    plan = new_plan(asked.suite, parse_settings(asked.settings), seed, asked.command, asked.servers, asked.find_max)
+    settings = parse_settings(asked.settings)
+    if ending.pull:  # before the plan, which asks servers about the models that they have
+        _pull(preview(asked.suite, settings, asked.servers, asked.find_max)[1], ending)
+    plan = new_plan(asked.suite, settings, seed, asked.command, asked.servers, asked.find_max)
     with hold_run(plan.run.run_id), Store.writing(store_url) as store:
         store.add_run(plan.run)
         store.tag(plan.run.run_id, tags)
@@ -127,6 +131,8 @@ def _resume(
     with hold_run(run_id), Store.writing(store_url) as store:
         plan = rest_of(store.report(run_id), retry_failed=retry_failed, given=servers)
         store.tag(run_id, tags)
+        if ending.pull:
+            _pull(plan.expansion, ending)
         return _measure(plan, store, ending)
 
 
@@ -134,16 +140,10 @@ def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
     """Measure, print the table; the exit code."""
     from functools import partial
 
-    from rich.console import Console
-
-    from bench.progress import Bars, Quiet
     from bench.sweep import measure_plan
 
-    screen = Console(stderr=True)
     total = sum(len(batch.cases) for batch in plan.batches)
-    with Quiet(screen) if ending.silent else Bars(screen, total) as listener:
-        if ending.pull:
-            _pull(plan, listener)
+    with _progress(ending, total) as listener:
         measure_plan(plan, store, partial(_prepare, listener.notice), listener)
     report = store.report(plan.run.run_id)
     code = exit_code(report, ending.allowed)
@@ -151,19 +151,31 @@ def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
     return code
 
 
-def _pull(plan: "Plan", listener: "Quiet") -> None:
+def _progress(ending: Ending, total: int) -> "Quiet":
+    from rich.console import Console
+
+    from bench.progress import Bars, Quiet
+
+    screen = Console(stderr=True)
+    return Quiet(screen) if ending.silent else Bars(screen, total)
+
+
+def _pull(expansion: "Expansion", ending: Ending) -> None:
     """Let Ollama servers fetch the models that they lack."""
     from functools import partial
 
     from bench.engines.ollama import pull
 
+    listener = _progress(ending, 0)
+
     def tell(model: "ResolvedModel", step: str, done: float | None, total: float | None) -> None:
         listener.preparing(model, step, done / total if done and total else None)
 
-    cases = [planned.case for planned in plan.run.planned if planned.case.engine == "ollama"]
-    for target, weights in dict.fromkeys((str(case.target), case.weights) for case in cases):
-        server, model = plan.expansion.servers[target], plan.expansion.models[weights]
-        pull(server.url, model.name, partial(tell, model), name=server.name)
+    cases = [planned.case for planned in expansion.planned if planned.case.engine == "ollama"]
+    with listener:
+        for target, weights in dict.fromkeys((str(case.target), case.weights) for case in cases):
+            server, model = expansion.servers[target], expansion.models[weights]
+            pull(server.url, model.name, partial(tell, model), name=server.name)
 
 
 def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form") -> "Path | None":

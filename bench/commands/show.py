@@ -35,10 +35,12 @@ def show(run: str | None, limit: int, failures: bool, requests: bool, outputs: b
             _list_runs(store, limit, as_json)
             return 0
         report = store.report(store.resolve_run(run))
-    if as_json:
-        click.echo(json.dumps(_run_to_dict(report, requests=requests, outputs=outputs), indent=2, ensure_ascii=False))
-        return 0
     from bench.serving_sweep import conclusions
+
+    if as_json:
+        shown = _run_to_dict(report, requests=requests, outputs=outputs) | {"conclusions": conclusions(report)}
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return 0
     from bench.tables import cases_table, console
     from results.summary import summarize
 

@@ -12,6 +12,7 @@ from bench.engines.server_calls import ServerError
 from bench.engines.server_process import LAST_BREATH_S, ServerProcess
 from bench.workloads import Prompt
 from monitor.http import Client, Endpoint, Exchange
+from monitor.secrets import answer_without_secrets
 from monitor.stream import Answer, Dialect, read_answer
 from results.records import PromptFormat
 
@@ -68,6 +69,7 @@ class HttpSession:
         exchange = self._runner.run(self._exchange(prompt.form, body, clock))
         count = self._count if self._codec.can_encode else None
         answer = read_answer(exchange.arrivals, self._wire.dialect(prompt.form), error=exchange.error, count=count)
+        answer = answer_without_secrets(answer, self._wire.endpoint(prompt.form).headers)
         if answer.error and self._server:
             self._server.ended(LAST_BREATH_S if answer.error.startswith(("connect", "disconnected")) else 0)
         return generation(exchange, answer, began)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.framing import excerpt
-from monitor.http import without_secrets
+from monitor.secrets import without_secrets
 from results.errors import GemmeterError
 from results.records import FailureKind
 

@@ -1,9 +1,10 @@
 """What the load client costs by itself, measured against a server that takes no time."""
 
 import contextlib
+import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from bench import null_server
 from bench.client_protocol import Item, Job, Phase, Sent, Usage
@@ -14,15 +15,28 @@ READ_GAP_S = 0.0002
 """Between tokens, so that each is read by itself, as those of a model are."""
 
 
-def calibrate_client(clock: Callable[[], float]) -> dict[str, float]:
-    """The client's own cost, in about a second.
+def calibrate_client(clock: Callable[[], float], server: Sequence[str] = NULL_SERVER) -> dict[str, float]:
+    """The client's own cost, in about a second; what could not be told is left out.
 
     Returns:
         `client_request_s`: CPU time of a request and its connection's share, with an answer of one token; `client_token_s`: CPU
         time of one more read, as each token comes in its own; `client_max_rate`: requests/s that one client reaches with 16 in
         flight, 16 tokens each.
     """
-    with null_endpoint() as url, LoadClients(1, job(url), clock) as clients:
+    try:
+        values = _costs(clock, server)
+    except (RuntimeError, OSError) as error:
+        logging.getLogger(__name__).warning("The load client could not be calibrated: %s", error)
+        return {}
+    return {name: value for name, value in values.items() if value > 0}
+
+
+def _costs(clock: Callable[[], float], server: Sequence[str]) -> dict[str, float]:
+    """
+    Raises:
+        RuntimeError: the null server, the client or a request failed.
+    """
+    with null_endpoint(server) as url, LoadClients(1, job(url), clock) as clients:
         exchange(clients, 50, 1)
         short, short_usage = exchange(clients, 300, 1)
         request_s = short_usage.cpu_s / len(short)
@@ -31,16 +45,23 @@ def calibrate_client(clock: Callable[[], float]) -> dict[str, float]:
         many, _ = exchange(clients, 500, 16, runners=16)
     values = {"client_request_s": request_s, "client_max_rate": rate(many)}
     if further_reads > 0:
-        values["client_token_s"] = max(0.0, long_usage.cpu_s - request_s * len(long)) / further_reads
+        values["client_token_s"] = (long_usage.cpu_s - request_s * len(long)) / further_reads
     return values
 
 
 @contextlib.contextmanager
-def null_endpoint() -> Iterator[str]:
-    """The URL of a null server that runs meanwhile in a process of its own."""
-    with subprocess.Popen(NULL_SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+def null_endpoint(command: Sequence[str] = NULL_SERVER) -> Iterator[str]:
+    """The URL of a null server that runs meanwhile in a process of its own.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
-            yield f"http://127.0.0.1:{int((server.stdout or sys.stdin).readline())}/v1/completions"
+            port = server.stdout.readline().strip() if server.stdout else ""
+            if not port.isdecimal():
+                raise RuntimeError("the null server did not start")
+            yield f"http://127.0.0.1:{port}/v1/completions"
         finally:
             server.kill()
 

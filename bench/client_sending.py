@@ -137,10 +137,15 @@ class Sending:
             first = first or kept
             kept.sent, kept.connect_s = first.sent, first.connect_s
             failed = self._failed(kept)
-            if not failed or attempts > self._job.retries or self.stopped:
+            if not failed or attempts > self._job.retries:
                 break
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._halt.wait(), RETRY_PAUSE_S * 2 ** (attempts - 1))
+            try:
+                await asyncio.sleep(RETRY_PAUSE_S * 2 ** (attempts - 1))
+            except asyncio.CancelledError:
+                if not self._cut:
+                    raise
+            if self.stopped:
+                break
         self._keep(kept, failed)
         return kept
 

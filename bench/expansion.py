@@ -9,7 +9,7 @@ from typing import Any
 from bench.engines import support
 from bench.engines.protocol import Server
 from bench.servers import find_server, named
-from bench.serving import Serving, next_loads, requests_of
+from bench.serving import Serving, next_loads, requests_of, requests_to_prove
 from bench.suite import BUILT_IN, ITERATIONS, SETTINGS, Point, Suite
 from bench.trace import Trace, read_trace
 from bench.weights import ResolvedModel, served
@@ -26,6 +26,10 @@ MOST_REQUESTS = 1_000_000
 """In one process: all prompts of a load are made before it starts."""
 LONGEST_SCHEDULE_S = 86400.0
 MOST_CLIENTS = 64
+MOST_TO_PROVE = 100_000
+"""Requests at each rate of a search: p99.99 takes fewer, p99.999 takes days."""
+PROMPT_S = 0.1
+"""Room to make one prompt, which may be several calls to a tokenizer elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def expand(
         UsageError: an empty matrix, a duplicate, an exclude that matches nothing, an unknown model, engine, server or prompt set.
     """
     prompts = load_prompts(suite.workload.prompts)
-    limits = parse_limits(suite.limits).text if suite.limits else None
+    limits = _limits(suite)
     models: dict[str, ResolvedModel] = {}
     servers: dict[str, Server] = {}
     planned: dict[str, PlannedCase] = {}
@@ -79,8 +83,8 @@ def expand(
         if target and target not in servers:
             servers[target] = find_server(target, suite.servers, given or {})
         point.setdefault("iterations", len(trace.entries) if trace else ITERATIONS)
-        loads = next_loads(suite.serving, ()) if suite.serving else (_load(suite, point, trace.digest if trace else None),)
-        for load in loads:
+        given_load = _load(suite, point, trace.first(point["iterations"], point["min_seconds"]).digest if trace else None)
+        for load in _swept(suite, suite.serving, given_load) if suite.serving else (given_load,):
             one = _with_time(
                 _planned(suite, point, tags, models[key], machine, prompts, target, load, limits), suite.serving, trace
             )
@@ -104,15 +108,30 @@ def expand(
     )
 
 
-def with_load(planned: PlannedCase, load: Load, suite: Suite) -> PlannedCase:
-    """The same case under another load of the suite's serving sweep, with as many requests as it needs there."""
+def _limits(suite: Suite) -> str | None:
+    if not suite.limits:
+        return None
+    limits = parse_limits(suite.limits)
+    if odd := next((term for term in limits.terms if term.percentile is not None), None):
+        raise UsageError(
+            f"{suite.name}: limits: {odd.text} has a percentile, but each request keeps limits or not: leave it out."
+        )
+    return limits.text
+
+
+def with_load(planned: PlannedCase, load: Load, serving: Serving) -> PlannedCase:
+    """The same case under another load of the serving sweep, with as many requests as it needs there.
+
+    Args:
+        planned: that of one request at a time, which has no more requests than the suite asks for.
+    """
     case = planned.case.model_copy(update={"load": load})
-    iterations = suite.defaults.iterations or ITERATIONS
-    return _with_time(planned.model_copy(update={"case": case, "iterations": iterations}), suite.serving, None)
+    return _with_time(planned.model_copy(update={"case": case}), serving, None)
 
 
 def _with_time(planned: PlannedCase, serving: Serving | None, trace: Trace | None) -> PlannedCase:
-    """The case with as many requests as its load needs, and the time that their schedule takes."""
+    """The case with as many requests as its load needs, and time for its prompts, its schedule, and a last conversation of
+    which every request times out as often as it is sent."""
     load = planned.case.load
     if load is None:
         return planned
@@ -121,7 +140,9 @@ def _with_time(planned: PlannedCase, serving: Serving | None, trace: Trace | Non
         trace.entries[min(iterations, len(trace.entries)) - 1].at_s if trace else iterations / load.rate if load.rate else 0.0
     )
     schedule_s = max(planned.min_seconds, last_s)
-    timeout_s = max(planned.timeout_s, 1.5 * schedule_s + planned.request_timeout_s + 60)
+    prompts_s = PROMPT_S * max(iterations, (load.rate or 0.0) * planned.min_seconds * planned.case.turns)
+    drain_s = planned.request_timeout_s * (planned.retries + 1) * planned.case.turns
+    timeout_s = max(planned.timeout_s, prompts_s + 1.5 * schedule_s + drain_s + 60)
     return planned.model_copy(update={"iterations": iterations, "timeout_s": timeout_s})
 
 
@@ -149,6 +170,24 @@ def _target(suite: Suite, point: dict[str, Any]) -> str:
     if point["engine"] == "ollama":
         return "ollama"
     raise UsageError(f"{suite.name}: engine {point['engine']} needs a server: give `server` a name, a preset or a URL.")
+
+
+def _swept(suite: Suite, serving: Serving, given: Load | None) -> tuple[Load, ...]:
+    """
+    Raises:
+        UsageError: a load is given beside the sweep, or its proof takes too long.
+    """
+    if given:
+        raise UsageError(
+            f"{suite.name}: serving finds the loads by itself, but {given.label} is given: "
+            "leave out concurrency, rate and workload.trace, or serving."
+        )
+    if (needed := requests_to_prove(serving)) > MOST_TO_PROVE:
+        raise UsageError(
+            f"{suite.name}: serving.find_max {serving.find_max} takes {needed} requests at each rate to prove, more than "
+            f"{MOST_TO_PROVE}: choose a lower percentile, or less confidence."
+        )
+    return next_loads(serving, ())
 
 
 def _load(suite: Suite, point: dict[str, Any], trace: str | None) -> Load | None:

@@ -240,7 +240,8 @@ class _Worker:
         if planned.case.target is None:
             values |= {"start_rss_bytes": float(usage.start_rss_bytes), "peak_rss_bytes": float(usage.peak_rss_bytes)}
         if (client := usage.peak_rss_bytes if planned.case.target else usage.beside_peak_rss_bytes) is not None:
-            values["client_peak_rss_bytes"] = float(client)
+            # Under load the worker tells its clients' exact peaks, which samples can miss.
+            values["client_peak_rss_bytes"] = max(float(client), values.get("client_peak_rss_bytes", 0.0))
         if usage.peak_pss_bytes is not None and planned.case.target is None:
             values["peak_pss_bytes"] = float(usage.peak_pss_bytes)
         if usage.peak_device_bytes is not None:

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from bench.client_protocol import Job, Phase, Sent, Usage, job_line, line, phase_line, read_sent, read_usage
+from bench.client_protocol import Job, Phase, Sent, Stop, Usage, job_line, line, phase_line, read_sent, read_usage
 from monitor import processes
 
 CLIENT = (sys.executable, "-P", "-m", "bench.client")
-Listen = Callable[[int, bool], str | None]
+Listen = Callable[[int, bool], Stop | None]
 """Told the number of requests done and whether the last ones are in flight; says why nothing more shall be sent."""
 NextTurn = Callable[[int, str], bytes]
 """(number of the item, last answer) → body of the next request."""
@@ -28,7 +28,15 @@ PATIENCE_S = 5.0
 
 
 class ClientEndedError(RuntimeError):
-    """A client ended before its work did."""
+    """A client ended before its work did.
+
+    Attributes:
+        sent: what was told of the phase, mostly by the other clients.
+    """
+
+    def __init__(self, message: str, sent: Sequence[Sent]) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class LoadClients:
@@ -43,6 +51,7 @@ class LoadClients:
         self._heard: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
         self._processes: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
+        self._gone: set[int] = set()
         try:
             for number in range(count):
                 self._start(number, command)
@@ -80,10 +89,10 @@ class LoadClients:
             listen: called once a second.
 
         Returns:
-            The requests in the order of their scheduled times, and what each client used.
+            The requests in the order of their scheduled times, and what each client used that had any to send.
 
         Raises:
-            ClientEndedError: a client is gone.
+            ClientEndedError: a client is gone. The others sent nothing more from then on.
         """
         for number, phase in enumerate(phases):
             self._tell(phase_line(phase), number)
@@ -92,8 +101,11 @@ class LoadClients:
         self._gather("ended", listen, next_turn)
         self._tell(line("report"))
         sent: list[Sent] = []
-        usages = [read_usage(facts) for facts in self._gather("usage", sent=sent)]
-        return sorted(sent, key=lambda one: (one.scheduled, one.number, one.turn)), usages
+        told = self._gather("usage", sent=sent)
+        sent.sort(key=lambda one: (one.scheduled, one.number, one.turn))
+        if self._gone:
+            raise ClientEndedError(self._ending(min(self._gone)), sent)
+        return sent, [read_usage(told[number]) for number, phase in enumerate(phases) if phase.items]
 
     def peak_rss_bytes(self) -> int:
         """Sum of the highest resident memory of each; of the present one where the kernel keeps no peak."""
@@ -123,16 +135,21 @@ class LoadClients:
     def _gather(
         self, event: str, listen: Listen | None = None, next_turn: NextTurn | None = None,
         sent: list[Sent] | None = None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        """Hear the clients until each has told this event; the events by client."""
+    ) -> dict[int, dict[str, Any]]:  # fmt: skip
+        """Hear the clients until each that lives has told this event; the events by client."""
         told: dict[int, dict[str, Any]] = {}
         done, draining = [0] * len(self._processes), [False] * len(self._processes)
         due = self._clock() + LISTEN_S
-        while len(told) < len(self._processes):
+        while len(told.keys() | self._gone) < len(self._processes):
             with contextlib.suppress(queue.Empty):
                 number, facts = self._heard.get(timeout=max(0.0, due - self._clock()) if listen else None)
                 if facts is None:
-                    raise ClientEndedError(self._ending(number))
+                    self._gone.add(number)
+                    draining[number] = True
+                    self._stop(Stop("a client of the load had ended"))
+                    continue
+                if why := facts.get("stopped"):
+                    self._stop(Stop(why))
                 if facts["event"] == event:
                     told[number] = facts
                     done[number], draining[number] = facts.get("done", 0), True
@@ -146,12 +163,15 @@ class LoadClients:
                     done[number], draining[number] = facts["done"], facts["draining"]
             if listen and self._clock() >= due:
                 due = self._clock() + LISTEN_S
-                if why := listen(sum(done), all(draining)):
-                    self._tell(line("stop", why=why))
-        return [told[number] for number in sorted(told)]
+                if stop := listen(sum(done), all(draining)):
+                    self._stop(stop)
+        return told
+
+    def _stop(self, stop: Stop) -> None:
+        self._tell(line("stop", why=stop.why, at_once=stop.at_once))
 
     def _ending(self, number: int) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._processes[number].wait(PATIENCE_S)
         code = self._processes[number].poll()
-        return f"A client of the load ended with code {code}: see the last lines, lower the number of clients, or report it."
+        return f"A client of the load ended with code {code}."

@@ -1,7 +1,6 @@
 """Which client sends what when: an open loop's schedule, or a closed loop's runners and its pool, dealt disjointly."""
 
 import math
-import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -11,12 +10,14 @@ from bench.trace import Trace
 from results.records import Load, PlannedCase
 
 HEADROOM = 1.5
-"""Of a closed loop's pool of prompts over what it would need at the rate of the warm-up."""
+"""Of a closed loop's pool of prompts over what it would need at the pace of the warm-up."""
 
 
 def due(load: Load, at_least: int, min_seconds: float, seed: int, trace: Trace | None) -> tuple[float, ...]:
     """Seconds after the start at which an open loop's requests are due: so many, and all within so many seconds."""
-    if trace is not None:
+    if load.arrivals == "trace":
+        if trace is None:
+            raise ValueError("a load that replays a trace needs it")
         offsets = tuple(entry.at_s for entry in trace.entries)
     else:
         count = at_least + math.ceil((load.rate or 0.0) * min_seconds)
@@ -52,13 +53,14 @@ def ramp(runners: int, ramp_s: float) -> list[float]:
 
 
 def pool_size(planned: PlannedCase, warm: Sequence[Sent]) -> int:
-    """How many prompts a closed loop gets: those it must send, and what it will need for its seconds at the rate of the warm-up."""
+    """How many prompts a closed loop gets: those it must send, and what it will need for its seconds if all are as
+    fast as the fastest of the warm-up."""
     case = planned.case
     at_least = math.ceil(planned.iterations / case.turns)
     if not (seconds := [_whole_s(one, case.output_tokens) for one in warm if one.answer.first_content is not None]):
         return at_least
     runners = (case.load.concurrency if case.load else None) or 1
-    needed = planned.min_seconds * runners / max(1e-6, statistics.median(seconds) * case.turns)
+    needed = planned.min_seconds * runners / max(1e-6, min(seconds) * case.turns)
     return max(at_least, math.ceil(HEADROOM * needed) + runners if planned.min_seconds else 0)
 
 

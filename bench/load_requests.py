@@ -15,6 +15,7 @@ from bench.measure import record
 from bench.trace import TraceEntry
 from bench.workloads import Prompt, Prompts
 from monitor.http import Exchange
+from monitor.secrets import answer_without_secrets
 from monitor.stream import Answer, Dialect, read_answer
 from results.records import Case, PlannedCase
 
@@ -35,38 +36,33 @@ class Asked:
         return session.body(self.prompts[len(history) // 2], self.output_tokens, case.stop, history)
 
 
-def plain_prompts(session: Session, case: Case, process: int, prompts: Prompts, count: int, first: int = 0) -> list[Prompt]:
+def plain_prompts(session: Session, case: Case, mark: str, prompts: Prompts, count: int, first: int = 0) -> list[Prompt]:
     """Prompts of the case's length that have nothing in common, numbered from `first` on."""
     return load_prompts_for(
-        prompts, count, mark=mark_of(case, process), tokens=case.prompt_tokens, form=case.prompt_format, encode=session.encode,
+        prompts, count, mark=mark, tokens=case.prompt_tokens, form=case.prompt_format, encode=session.encode,
         decode=session.decode, first=first,
     )  # fmt: skip
 
 
-def conversations(session: Session, case: Case, process: int, prompts: Prompts, count: int, seed: int) -> list[Asked]:
+def conversations(session: Session, case: Case, mark: str, prompts: Prompts, count: int, seed: int) -> list[Asked]:
     """So many conversations of the case's turns; some begin with the common prefix, where the case has one.
 
     Args:
         seed: of which ones these are.
     """
     first = load_prompts_for(
-        prompts, count, mark=mark_of(case, process), tokens=case.prompt_tokens, form=case.prompt_format, encode=session.encode,
+        prompts, count, mark=mark, tokens=case.prompt_tokens, form=case.prompt_format, encode=session.encode,
         decode=session.decode, shared_prefix_tokens=case.shared_prefix_tokens, prefix_hit_rate=case.prefix_hit_rate, seed=seed,
     )  # fmt: skip
     later = case.turns - 1
-    rest = plain_prompts(session, case, process, prompts, count * later, first=count) if later else []
+    rest = plain_prompts(session, case, mark, prompts, count * later, first=count) if later else []
     return [Asked((one, *rest[number * later : (number + 1) * later]), case.output_tokens) for number, one in enumerate(first)]
 
 
-def replayed(session: Session, case: Case, process: int, prompts: Prompts, entries: Sequence[TraceEntry]) -> list[Asked]:
+def replayed(session: Session, case: Case, mark: str, prompts: Prompts, entries: Sequence[TraceEntry]) -> list[Asked]:
     """What a trace asked, in its order."""
-    made = trace_prompts(entries, prompts, mark=mark_of(case, process), encode=session.encode, decode=session.decode)
+    made = trace_prompts(entries, prompts, mark=mark, encode=session.encode, decode=session.decode)
     return [Asked((prompt,), entry.output_tokens) for prompt, entry in zip(made, entries, strict=True)]
-
-
-def mark_of(case: Case, process: int) -> str:
-    """What tells the prompts of this case and process from all others."""
-    return f"{process + 1}.{int(case.case_id[-4:], 16) % 1000}"
 
 
 def told_of(
@@ -82,9 +78,10 @@ def told_of(
     """
     case = planned.case
     exact = case.prompt_tokens is not None or (case.load is not None and case.load.arrivals == "trace")
+    headers = session.endpoint(case.prompt_format).headers
     found = []
     for index, one in enumerate(sent):
-        answer = _counted(one, session, session.dialect(case.prompt_format))
+        answer = answer_without_secrets(_counted(one, session, session.dialect(case.prompt_format)), headers)
         raw = generation(Exchange(one.sent, one.connect_s), answer, one.sent)
         prompt = asked[one.number].prompts[one.turn - 1]
         values = raw.values | _values(one, planned)
@@ -117,6 +114,8 @@ def _values(sent: Sent, planned: PlannedCase) -> dict[str, float]:
     values = {}
     if planned.retries and sent.attempts:
         values["attempts"] = float(sent.attempts)
+    if sent.last_sent is not None:
+        values["last_attempt_s"] = sent.last_sent - sent.sent
     if planned.case.turns > 1:
         values["turn"] = float(sent.turn)
     return values

@@ -10,7 +10,7 @@ from typing import Literal
 
 from bench.engines.protocol import Clock, Generation, Session
 from bench.workloads import Prompt, Prompts, quality_prompt, speed_prompt
-from results.records import PlannedCase, Request, RowWarning
+from results.records import Case, PlannedCase, Request, RowWarning, digest
 
 FIRST_CALL_TOKENS = 32
 WARMUP_TOKENS = 8
@@ -30,7 +30,7 @@ class Instruments:
 
 def measure(
     session: Session, planned: PlannedCase, process: int, prompts: Prompts, warmup: Prompts, origin: float, tools: Instruments,
-    phase: Callable[[str, int, int], None],
+    phase: Callable[[str, int, int], None], *, seed: int = 0,
 ) -> Iterator[Request]:  # fmt: skip
     """Warm up and yield the counted requests of one case as they finish.
 
@@ -38,13 +38,14 @@ def measure(
         process: the round, so that no two processes ask the same prompt.
         origin: the clock's value that the requests' times count from.
         phase: told (phase, requests done, requests at the least).
+        seed: the run's, so that no two runs ask the same prompt of one server.
     """
     case = planned.case
-    mark = f"{process + 1}.{int(case.case_id[-4:], 16) % 1000:03d}"
+    mark, warmup_mark = mark_of(seed, case, process), mark_of(seed, case, process, "warmup")
     lengths = (case.prompt_tokens, case.prompt_format, session.encode, session.decode)
     for number in range(planned.warmup if case.purpose == "speed" else 0):
         phase("warmup", number, planned.warmup)
-        prompt = speed_prompt(warmup, number, mark, *lengths)
+        prompt = speed_prompt(warmup, number, warmup_mark, *lengths)
         session.generate(prompt, min(case.output_tokens, WARMUP_TOKENS), case.stop, tools.clock)
     started = tools.clock()
     number = 0
@@ -56,6 +57,12 @@ def measure(
             prompt = quality_prompt(prompts, number, case.prompt_format, session.encode)
         yield request(session, planned, prompt, number, origin, tools)
         number += 1
+
+
+def mark_of(seed: int, case: Case, process: int, phase: str = "measure") -> str:
+    """What tells the prompts of this run, case, process and phase from all others: always eight digits, so that the texts behind
+    it are mostly cut alike."""
+    return f"{int(digest([seed, case.case_id, process, phase]), 16) % 10**8:08d}"
 
 
 def request(session: Session, planned: PlannedCase, prompt: Prompt, index: int, origin: float, tools: Instruments) -> Request:
@@ -105,11 +112,15 @@ def record(
     )
 
 
-def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock: Clock) -> float:
-    """Seconds of the first request after the load: a prompt of 32 tokens and one new token, the same for every case."""
+def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock: Clock, mark: str) -> float:
+    """Seconds of the first request after the load: a prompt of 32 tokens and one new token, the same for every case.
+
+    Args:
+        mark: that the prompt begins with, as `mark_of` makes it.
+    """
     tokenizes = planned.case.prompt_format == "plain" and bool(session.encode("Hello", "plain"))
     length = FIRST_CALL_TOKENS if tokenizes else None
-    prompt = speed_prompt(warmup, 0, "0", length, planned.case.prompt_format, session.encode, session.decode)
+    prompt = speed_prompt(warmup, 0, mark, length, planned.case.prompt_format, session.encode, session.decode)
     start = clock()
     session.generate(prompt, 1, "length", clock)
     return clock() - start

@@ -12,7 +12,7 @@ from bench.engines.protocol import Source
 from bench.environment import environment, git_state, this_machine
 from bench.expansion import Expansion, expand
 from bench.schedule import Batch, pending, rounds
-from bench.servers import scrubbed, scrubbed_argument, with_urls
+from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
 from results.errors import NotComparableError, UsageError
@@ -106,7 +106,8 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
     expansion = expand(suite, this_machine(), resolve, given)
     here, there = _environment(expansion).facts, run.environment.facts
     packages = {package for planned in run.planned for package in support(planned.case.engine).packages}
-    if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages if here.get(key) != there.get(key)):
+    told = (here.keys() | there.keys()) - environment(()).facts.keys()
+    if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages | told if here.get(key) != there.get(key)):
         raise NotComparableError(
             f"Run {run.run_id} began in another environment ({', '.join(changed)} differ): go back to it, or start a new run here."
         )
@@ -127,4 +128,7 @@ def _environment(expansion: Expansion) -> Environment:
         (case.engine, Source(server=expansion.servers.get(case.target or ""), model=expansion.models[case.weights].reference))
         for case in cases
     )  # fmt: skip
-    return environment(dict.fromkeys(case.engine for case in cases), asked)
+    found = environment(dict.fromkeys(case.engine for case in cases), asked)
+    servers = expansion.servers.values()
+    named = {f"{one.name} url": hashed(one.url) for one in servers} | {f"{one.name} preset": one.preset for one in servers}
+    return Environment(facts=found.facts | named)

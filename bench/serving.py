@@ -174,8 +174,12 @@ def requests_of(serving: Serving, load: Load, iterations: int, processes: int = 
     """
     if load.concurrency is not None:
         return max(iterations, 4 * load.concurrency)
-    needed = [requests_needed(share, 1 - serving.doubt_per_look, LATE) for share in serving.shares]
-    return max(iterations, LEAST, math.ceil(max(needed, default=0) / processes))
+    return max(iterations, LEAST, math.ceil(requests_to_prove(serving) / processes))
+
+
+def requests_to_prove(serving: Serving) -> int:
+    """How many requests at a rate, over all processes, prove that it holds each limit of the search; 0 without a search."""
+    return max((requests_needed(share, 1 - serving.doubt_per_look, LATE) for share in serving.shares), default=0)
 
 
 def next_loads(serving: Serving, done: Sequence[Reached]) -> tuple[Load, ...]:

@@ -21,9 +21,9 @@ def further_cases(suite: Suite, report: Report) -> tuple[PlannedCase, ...]:
     found = []
     for swept in _swept(serving, report):
         done = [one for _, one in swept.values()]
-        template = next(planned for planned, _ in swept.values())
+        template = min((planned for planned, _ in swept.values()), key=lambda planned: planned.iterations)
         for load in next_loads(serving, done):
-            planned = swept[load][0] if load in swept else with_load(template, load, suite)
+            planned = swept[load][0] if load in swept else with_load(template, load, serving)
             processes = processes_of(serving, load, planned.processes, done)
             if load not in swept or processes > planned.processes:
                 found.append(planned.model_copy(update={"processes": processes}))

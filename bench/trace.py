@@ -5,6 +5,7 @@ Two forms, told apart by the first line: ours, and Mooncake's. Prompts of these 
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from results.errors import UsageError
-from results.records import digest
+from results.records import FailureKind, PlannedCase, digest
 from results.validation import validate
 
 BLOCK_TOKENS = 512
@@ -63,6 +64,30 @@ class Trace:
     def digest(self) -> str:
         """Hash of times, lengths and blocks: one trace in either form, or under another name, is one load."""
         return "t1-" + digest([[one.at_s, one.prompt_tokens, one.output_tokens, one.blocks] for one in self.entries])
+
+    def first(self, at_least: int, min_seconds: float) -> "Trace":
+        """The part that a case replays: so many requests, and all that come within so many seconds."""
+        within = bisect_left(self.entries, min_seconds, key=lambda one: one.at_s)
+        return Trace(self.entries[: max(at_least, within)])
+
+
+class TraceChangedError(UsageError):
+    """The file no longer holds the trace that was planned."""
+
+    kind: FailureKind = "missing_dependency"
+
+
+def replayed(path: Path, planned: PlannedCase, *, speed: float = 1.0) -> Trace:
+    """The part of a trace that a planned case replays.
+
+    Raises:
+        UsageError: as `read_trace`.
+        TraceChangedError: it is another one than when the case was planned.
+    """
+    found = read_trace(path, speed=speed).first(planned.iterations, planned.min_seconds)
+    if planned.case.load is None or planned.case.load.trace != found.digest:
+        raise TraceChangedError(f"{path} has changed since {planned.label} was planned: put the trace back, or start a new run.")
+    return found
 
 
 def read_trace(path: Path, limit: int | None = None, *, speed: float = 1.0) -> Trace:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 CONTEXT_TOKENS = 4096
 """Room per sequence that an engine makes unless a case needs more: the same for all shorter cases, as memory depends on it."""
-REQUESTS_PER_LINE = 50
+LINE_BYTES = 2**20
+"""Requests go to the parent in lines of about this length; it takes longer ones for a worker gone mad."""
 
 
 class Job(BaseModel):
@@ -49,7 +50,7 @@ class Job(BaseModel):
     """By `Case.workload`."""
     warmup: Prompts
     seed: int = 0
-    """Of the arrivals."""
+    """The run's: arrivals and prompts are drawn from it."""
     trace: Path | None = None
     trace_speed: float = 1.0
 
@@ -117,7 +118,7 @@ def run(job: Job, channel: Channel) -> None:
     """Load, then measure each case."""
     from bench.engines import make_engine
     from bench.engines.protocol import Served, UnsupportedError
-    from bench.measure import Instruments, calibrate, first_call_s, own_rss_reader, utc_now
+    from bench.measure import Instruments, calibrate, first_call_s, mark_of, own_rss_reader, utc_now
 
     first = job.cases[0]
     channel.ask("phase", phase="load", done=0, total=1)
@@ -135,7 +136,9 @@ def run(job: Job, channel: Channel) -> None:
         tools = Instruments(time.perf_counter, utc_now, own_rss_reader())
         values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
         channel.ask("phase", phase="first call", done=0, total=1)
-        values["first_call_s"] = first_call_s(session, job.warmup, first, time.perf_counter)
+        values["first_call_s"] = first_call_s(
+            session, job.warmup, first, time.perf_counter, mark_of(job.seed, first.case, job.process, "first call")
+        )
         values |= calibrate(time.perf_counter, tools)
         if any(planned.case.load for planned in job.cases):
             from bench.load import calibrate_client
@@ -196,7 +199,7 @@ def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "In
     if case.load:
         values, warnings = _measure_load(session, planned, job, tools, channel, origin, requests, phase)
     else:
-        for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase):
+        for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase, seed=job.seed):
             requests.append(request)
             channel.ask("request", request=request.model_dump(mode="json"))
             _check_alive(session)
@@ -227,14 +230,28 @@ def _measure_load(
         session, planned, job.process, job.prompts[planned.case.workload], job.warmup, origin, tools, phase, seed=job.seed, trace=trace
     )  # fmt: skip
     requests.extend(outcome.requests)
-    for start in range(0, len(requests), REQUESTS_PER_LINE):
-        lot = requests[start : start + REQUESTS_PER_LINE]
-        channel.ask("requests", requests=[one.model_dump(mode="json") for one in lot])
+    for lot in lots((one.model_dump(mode="json") for one in requests), LINE_BYTES):
+        channel.ask("requests", requests=lot)
     if outcome.broken:
         raise EngineDiedError(f"{outcome.broken} See its last lines, then `bench run --resume … --retry-failed`.")
     if all(request.error for request in requests):
         raise EngineFailedError(f"Every request failed ({requests[-1].error}).")
     return outcome.values, list(outcome.warnings)
+
+
+def lots(requests: Iterable[dict[str, Any]], most_bytes: int) -> Iterator[list[dict[str, Any]]]:
+    """Requests in their order, in lots whose JSON is no longer than this, unless a single one is."""
+    lot: list[dict[str, Any]] = []
+    size = 0
+    for request in requests:
+        length = len(json.dumps(request))
+        if lot and size + length > most_bytes:
+            yield lot
+            lot, size = [], 0
+        lot.append(request)
+        size += length
+    if lot:
+        yield lot
 
 
 def _check_alive(session: "Session") -> None:
@@ -272,7 +289,10 @@ def classify(error: Exception, engine: str) -> tuple[FailureKind, str]:
         return "missing_dependency", f"{text}: install it with `pip install {what}`."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return "oom", f"Memory ran out ({text}): choose a smaller model, dtype, length or batch."
-    return "engine_error", f"The engine failed with {type(error).__name__}: {text} The stderr tail has the traceback."
+    return (
+        "engine_error",
+        f"The engine failed with {type(error).__name__}: {text.rstrip('.')}. The stderr tail has the traceback.",
+    )
 
 
 def cached_share(source: Path | None, probes: int = 32) -> float | None:

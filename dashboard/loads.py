@@ -121,7 +121,15 @@ def goodput_frame(points: Sequence[LoadPoint]) -> pd.DataFrame:
     """Goodput of the loads that have a rate: `load`, `limits`, `x` (requests offered per second), `value`, `low`, `high`,
     `share` (of the scheduled requests that were good), `over_saturated`."""
     rows = [
-        (point.label, point.row.planned.limits or "", rate, one.value, *_interval(point, "goodput_rps"), point.good_share, point.over_saturated)
+        (
+            point.label,
+            point.row.planned.limits or "",
+            rate,
+            one.value,
+            *_interval(point, "goodput_rps"),
+            point.good_share,
+            point.over_saturated,
+        )
         for point in points
         if (rate := point.offered_rate) is not None and (one := point.row.estimates.get("goodput_rps"))
     ]

@@ -27,6 +27,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._clean = True
+        self._writing = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         # the socket at once goes later, and `resume_writing` takes the time anew.
         exchange.sent = self._clock()
         self._transport.write(request)
+        self._writing = self._transport.get_write_buffer_size() > 0
         try:
             await self._done
         except asyncio.CancelledError:
@@ -60,7 +62,9 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0)
 
     def resume_writing(self) -> None:
-        if self._exchange is not None and self._exchange.status is None:
+        # Over TLS it is also called when nothing of ours waited, such as after the server's session ticket.
+        if self._writing and self._exchange is not None and self._exchange.status is None:
+            self._writing = False
             self._exchange.sent = self._clock()
 
     def data_received(self, data: bytes) -> None:
@@ -135,7 +139,9 @@ class Connection(asyncio.Protocol):
 def reason(error: Exception) -> str:
     """Why a connection failed, in the system's words and without the address."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate cannot be verified: {error.verify_message}"
+        # Its own words for a mismatch name the host.
+        mismatch = "mismatch" in error.verify_message
+        return f"the certificate cannot be verified: {'it is for another host' if mismatch else error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or type(error).__name__}"
     if isinstance(error, socket.gaierror):

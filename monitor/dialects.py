@@ -38,6 +38,8 @@ class Totals(NamedTuple):
     output_tokens: int | None
     values: dict[str, float]
     """Server-side figures by metric name."""
+    reasoning_tokens: int = 0
+    """Output tokens that the server says were thoughts, which it may keep to itself."""
 
 
 Report = dict[str, Any]
@@ -62,8 +64,8 @@ def _openai(field: Literal["delta", "text"]) -> Callable[[dict[str, Any], Report
                 report[name] = figures
                 counted = _count(figures.get(count)) or counted
         choices = chunk.get("choices")
-        if not choices:
-            return Event(counted=counted)
+        if not choices:  # the closing report: its count is no token that comes now
+            return Event()
         choice = choices[0] if type(choices) is list else None
         if type(choice) is not dict or ("message" in choice and "delta" not in choice):
             raise StreamError("bad_stream: an answer that is not streamed")
@@ -82,8 +84,8 @@ def _openai(field: Literal["delta", "text"]) -> Callable[[dict[str, Any], Report
 
 def _openai_totals(report: Report) -> Totals:
     usage, timings = report.get("usage", {}), report.get("timings", {})
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if type(details) is dict else None
+    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
+    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
     cache_n, prompt_n, predicted_n = (_count(timings.get(name)) for name in ("cache_n", "prompt_n", "predicted_n"))
     prompt = _count(usage.get("prompt_tokens"))
     if prompt is None and prompt_n is not None:
@@ -95,12 +97,13 @@ def _openai_totals(report: Report) -> Totals:
         "server_decode_s": decode_s,
         "server_decode_tps": _decode_tps(predicted_n, decode_s),
     }
-    return Totals(prompt or None, _count(usage.get("completion_tokens")) or predicted_n or None, _known(values))
+    output = _count(usage.get("completion_tokens")) or predicted_n or None
+    return Totals(prompt or None, output, _known(values), reasoning or 0)
 
 
 def _ollama(field: Literal["message", "response"]) -> Callable[[dict[str, Any], Report], Event]:
     def event(line: dict[str, Any], report: Report) -> Event:
-        if "error" in line:
+        if line.get("error"):
             raise StreamError(f"server_error: {_message(line)}")
         done = line.get("done") is True
         if done:
@@ -176,6 +179,12 @@ def _message(event: Mapping[str, Any]) -> str:
 def _count(value: Any) -> int | None:
     """A number of tokens; what cannot be one counts as not given."""
     return value if type(value) is int and 0 <= value < MAX_COUNT else None
+
+
+def _detail(usage: Mapping[str, Any], details: str, name: str) -> int | None:
+    """A count inside one of a usage's own objects."""
+    told: Any = usage.get(details)
+    return _count(told.get(name)) if type(told) is dict else None
 
 
 def _seconds(figures: Mapping[str, Any], name: str, per_second: float) -> float | None:

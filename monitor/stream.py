@@ -1,11 +1,12 @@
 """The bytes of a streamed answer → timed token events. Sending and receiving is left to `monitor.http`.
 
 An event's time is that of the read which completed it. An event without content (a role chunk, a usage chunk) is kept with no
-tokens: it is not a token, but others count from it. What a model thinks before it answers counts as output tokens, and as
-content of nobody's: first and last content are what a user sees.
+tokens: it is not a token, but others count from it. With a token that has no text, such as those after an ignored end of
+sequence, it is one where the server counts as it goes. What a model thinks before it answers counts as output tokens, and as
+content of nobody's: the first content is what a user sees.
 
-Log-probabilities are those of tokens, so they count them too. They are believed where there is one for each token: llama.cpp
-tells only that of the last token of a character that takes several.
+Log-probabilities are those of tokens, so they tell how many each event had. They are believed where there is one for each token
+that somebody else has counted: llama.cpp tells only that of the last token of a character that takes several.
 """
 
 import json
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
-from monitor.dialects import GRAMMARS, Dialect, Report
+from monitor.dialects import GRAMMARS, Dialect, Grammar, Report
 from monitor.event_tokens import event_tokens
 from monitor.framing import Arrivals, StreamError, excerpt, json_lines
 
@@ -38,8 +39,9 @@ class Answer:
     """Visible content."""
     reasoning: str = ""
     first_content: float | None = None
-    """Time of the first event with non-empty visible content; for a model that only thought, of nothing."""
+    """Time of the first event with visible text, or of the first token where none has any; `None` for a model that only thought."""
     last_content: float | None = None
+    """Time of the last token from there on, visible or not."""
     first_reasoning: float | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
@@ -106,8 +108,7 @@ def read_answer(
     if error and (events.error or "").startswith("bad_stream"):
         events = _read(_before_tear(arrivals, dialect), dialect)
     pieces = [thought + said for thought, said in zip(events.reasonings, events.contents, strict=True)]
-    prompt_tokens, total, values = GRAMMARS[dialect].totals(events.report)
-    total = total or len(events.log_probabilities) or None
+    prompt_tokens, total, values, hidden = GRAMMARS[dialect].totals(events.report)
     source: Literal["usage", "tokenizer"] | None = "usage" if total else None
     if total is None and count:
         total, source = count("".join(pieces)) or None, "tokenizer"
@@ -115,22 +116,23 @@ def read_answer(
     if events.tells_every_token(total):
         counted = events.told_up_to()
         values |= _mean_log_probability(events.log_probabilities)
-    tokens, uneven = event_tokens(pieces, counted, total, events.finish_reason == "stop", count)
-    said_at = [time for time, said in zip(events.times, events.contents, strict=True) if said]
+    hidden = 0 if any(events.reasonings) else hidden
+    tokens, uneven = event_tokens(pieces, counted, total, events.finish_reason == "stop", count, hidden)
+    content = _content_times(events, tokens)
     return Answer(
         event_times=tuple(events.times),
         event_tokens=tokens,
         text="".join(events.contents),
         reasoning="".join(events.reasonings),
-        first_content=said_at[0] if said_at else None,
-        last_content=said_at[-1] if said_at else None,
+        first_content=content[0] if content else None,
+        last_content=content[-1] if content else None,
         first_reasoning=next((time for time, thought in zip(events.times, events.reasonings, strict=True) if thought), None),
         prompt_tokens=prompt_tokens,
         output_tokens=total,
         token_source=source if total else None,
         finish_reason=events.finish_reason,
         uneven=uneven,
-        error=events.error or _incomplete(events, arrivals, error),
+        error=events.error or _incomplete(events, any(tokens), arrivals, error),
         values=values,
     )
 
@@ -155,8 +157,30 @@ def _read(arrivals: Arrivals, dialect: Dialect) -> _Events:
             if found.done:
                 break
     except StreamError as wrong:
-        found.error = str(wrong)
+        found.error = (None if found.times else _wrong_as_one(arrivals, grammar)) or str(wrong)
     return found
+
+
+def _wrong_as_one(arrivals: Arrivals, grammar: Grammar) -> str | None:
+    """What is wrong with a body that is one JSON object, on however many lines; `None`: it is no such."""
+    try:
+        whole = _object(b"".join(data for _, data in arrivals))
+    except StreamError:
+        return None
+    try:
+        grammar.event(whole, {})
+    except StreamError as wrong:
+        return str(wrong)
+    return None
+
+
+def _content_times(events: _Events, tokens: Sequence[int]) -> list[float]:
+    """Times of the events from the first visible text on that have text or a token but no thought; from the first token where
+    no text came at all, nor a thought."""
+    said = [bool(text) for text in events.contents]
+    start = said.index(True) if any(said) else len(said) if any(events.reasonings) else 0
+    rows = zip(events.times, said, tokens, events.reasonings, strict=True)
+    return [time for time, seen, carried, thought in list(rows)[start:] if seen or (carried and not thought)]
 
 
 def _before_tear(arrivals: Arrivals, dialect: Dialect) -> Arrivals:
@@ -186,14 +210,14 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _incomplete(events: _Events, arrivals: Arrivals, error: str | None) -> str | None:
-    """What an answer without an error in it lacks."""
+def _incomplete(events: _Events, has_tokens: bool, arrivals: Arrivals, error: str | None) -> str | None:
+    """What an answer without an error in it lacks. Tokens without text are an answer only where the length ended it."""
     if error and not events.done:
         return error
     if events.finish in _ABORTED:
         return f"server_error: the server gave up with the finish reason {events.finish!r}"
     if not events.done and events.finish is None and events.times:
         return "disconnected: the stream ended without a finish reason"
-    if not any(events.contents) and not any(events.reasonings):
+    if not any(events.contents) and not any(events.reasonings) and not (has_tokens and events.finish_reason == "length"):
         return f"empty: no content in {sum(len(data) for _, data in arrivals)} bytes"
     return None

@@ -73,7 +73,7 @@ class ComparisonRow:
     @property
     def ratio(self) -> float | None:
         """B / A: of the geometric means of the processes, or of the two scores or shares."""
-        return 0.0 if self.all_or_nothing == "lost" else self._ratio(self.effect.value if self.effect else None)
+        return self._ratio(self.effect.value if self.effect else None)
 
     @property
     def low(self) -> float | None:

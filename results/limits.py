@@ -58,14 +58,15 @@ class Limit:
     def excess(self, request: Request) -> float:
         """How bad a request was, for ranking: the value, turned round where more is better; infinite where it failed.
 
-        The largest gap stands for `itl_s`. An answer that came in one event has no time between tokens, so limits on
-        that time are met (minus infinity). Any other missing value misses: what was not measured proves nothing.
+        The largest gap stands for `itl_s`. An answer of one token has no time between tokens, so limits on that time are
+        met (minus infinity). Any other missing value misses, also that of many tokens in one event: what was not measured
+        proves nothing.
         """
         values = request_values(self.metric, request)
         if values:
             return max(values) if self.operator[0] == "<" else -min(values)
-        in_one_event = request.first_content_s is not None and request.first_content_s == request.last_content_s
-        return -math.inf if in_one_event and not request.error and self.metric in _AFTER_FIRST else math.inf
+        one_token = request.output_tokens == 1 and request.first_content_s is not None and not request.error
+        return -math.inf if one_token and self.metric in _AFTER_FIRST else math.inf
 
     def met(self, request: Request) -> bool:
         """Whether this one request meets the bound, whatever share of them must."""
@@ -132,7 +133,10 @@ def _limit(found: re.Match[str]) -> Limit:
     units = {"s": 1, "ms": 1000} if metric.unit == "s" else {metric.unit: 1}
     if unit is not None and unit not in units:
         raise ValueError(f"has an unknown unit {unit!r}: choose from {', '.join(units)}.")
-    bound = float(Decimal(found["number"]) / units[unit or metric.unit])
+    try:
+        bound = float(Decimal(found["number"]) / units[unit or metric.unit])
+    except ArithmeticError:  # an exponent of too many digits
+        bound = math.inf
     if not 0 < bound < math.inf:
         raise ValueError("needs a positive number.")
     return Limit(name, sign, bound, None if found["quantile"] is None else _percentile(found["quantile"], name, sign))

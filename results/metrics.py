@@ -50,18 +50,14 @@ def _e2e_scheduled(request: Request) -> tuple[float, ...]:
 
 
 def _tpot(request: Request) -> tuple[float, ...]:
-    """(last content - first content) / (output tokens - those up to the first content event, thoughts included)."""
-    if request.first_content_s is None or request.last_content_s is None or request.output_tokens is None:
+    """(last content - first content) / tokens of the events after the first content event up to the last."""
+    first, last = request.first_content_s, request.last_content_s
+    if first is None or last is None or request.output_tokens is None:
         return ()
-    upto_first = 0
-    for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True):
-        upto_first += tokens
-        if tokens > 0 and time >= request.first_content_s:
-            break
-    after_first = request.output_tokens - upto_first
-    if after_first <= 0:
-        return ()
-    return ((request.last_content_s - request.first_content_s) / after_first,)
+    events = zip(request.event_times_s, request.event_tokens, strict=True)
+    from_first = [tokens for time, tokens in events if tokens > 0 and first <= time <= last]
+    after_first = sum(from_first[1:])
+    return ((last - first) / after_first,) if after_first > 0 else ()
 
 
 def _itl(request: Request) -> tuple[float, ...]:
@@ -94,8 +90,9 @@ def _window_s(measurement: Measurement) -> float | None:
 
 def _output_tps(measurement: Measurement) -> float | None:
     window = _window_s(measurement)
-    tokens = sum(request.output_tokens or 0 for request in measurement.requests if not request.error)
-    return tokens / window if window else None
+    counts = [request.output_tokens for request in measurement.requests if not request.error]
+    known = [count for count in counts if count is not None]
+    return sum(known) / window if window and len(known) == len(counts) else None
 
 
 def _request_rate(measurement: Measurement) -> float | None:
@@ -155,8 +152,8 @@ _ALL = (
     ),
     Metric(
         "tpot_s", "s", "lower", "request", "TPOT",
-        "Time per output token: (last content - first content) / (output tokens - tokens up to and in the first content event). "
-        "Never contains the TTFT.", margin=0.05, derive=_tpot,
+        "Time per output token: (last content - first content) / tokens of the events after the first with content, up to the last. "
+        "Never contains the TTFT, thoughts, or a token that has no event.", margin=0.05, derive=_tpot,
         aliases={"opentelemetry": "gen_ai.server.time_per_output_token", "vllm": "vllm:request_time_per_output_token_seconds",
                  "tgi": "tgi_request_mean_time_per_token_duration"},
     ),

@@ -219,7 +219,7 @@ def caveats_of(
 
 
 PromptCounts = Mapping[tuple[str, ...], Mapping[str, Mapping[int, int]]]
-"""What is asked → engine → index of a request → tokens of its prompt."""
+"""What is asked → engine, or engine and server → index of a request → tokens of its prompt."""
 
 
 def prompt_counts(planned: Iterable[PlannedCase], measured: Mapping[str, Sequence[Measurement]]) -> PromptCounts:
@@ -228,7 +228,7 @@ def prompt_counts(planned: Iterable[PlannedCase], measured: Mapping[str, Sequenc
     for one in planned:
         for request in (request for measurement in measured.get(one.case.case_id, ())[:1] for request in measurement.requests):
             if request.prompt_tokens is not None and one.case.load is None:
-                counts[_asked(one)][one.case.engine][request.index] = request.prompt_tokens
+                counts[_asked(one)][_counter(one)][request.index] = request.prompt_tokens
     return counts
 
 
@@ -237,10 +237,16 @@ def _asked(planned: PlannedCase) -> tuple[str, ...]:
     return planned.model, case.workload, case.prompt_format, str(case.prompt_tokens), case.purpose
 
 
+def _counter(planned: PlannedCase) -> str:
+    """Who counts its tokens: one engine may ask several servers, each with a tokenizer of its own."""
+    case = planned.case
+    return f"{case.engine} on {case.target}" if case.target else case.engine
+
+
 def _counted_otherwise(planned: PlannedCase, counts: PromptCounts) -> tuple[RowWarning, ...]:
-    """A warning where another engine counts half a token more or less in the same prompts, on average."""
+    """A warning where another engine or server counts half a token more or less in the same prompts, on average."""
     engines = {} if planned.case.load else counts.get(_asked(planned), {})
-    mine = engines.get(planned.case.engine, {})
+    mine = engines.get(_counter(planned), {})
     differences = {}
     for engine, theirs in engines.items():
         if both := mine.keys() & theirs.keys():

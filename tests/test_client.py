@@ -1,71 +1,28 @@
-"""The client as a process: it ends with its parent, gives no key away, and its end is noticed."""
+"""The client as a process: it ends with its parent, and its end is noticed."""
 
-import http.server
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psutil
 import pytest
 from golden_server import GoldenServer, Script, body
 
-from bench.client import secrets_hidden
 from bench.client_protocol import Item, Job, Phase
 from bench.load_clients import CLIENT, ClientEndedError, LoadClients
 
 KEY = "sk-client-0123456789"
 
 
-def job(url: str) -> Job:
-    return Job(url, {"Authorization": f"Bearer {KEY}"}, "openai-chat", 10.0, retries=0, give_up_after=20)
+def job(url: str, give_up_after: int = 20) -> Job:
+    return Job(url, {"Authorization": f"Bearer {KEY}"}, "openai-chat", 10.0, retries=0, give_up_after=give_up_after)
 
 
 def no_turn(number: int, answer: str) -> bytes:
     raise AssertionError
-
-
-@contextmanager
-def telling_server() -> Iterator[str]:
-    """A server whose answer repeats the key that it was sent."""
-
-    class Tell(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            text = json.dumps(
-                {"choices": [{"index": 0, "delta": {"content": self.headers["Authorization"]}, "finish_reason": "stop"}]}
-            )
-            data = f"data: {text}\n\ndata: [DONE]\n\n".encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tell) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
-        server.shutdown()
-
-
-def test_a_key_that_a_server_repeats_is_not_told() -> None:
-    with telling_server() as url, LoadClients(1, job(url), time.perf_counter) as clients:
-        (sent,), _ = clients.run([Phase((Item(0, "{}", 0.0),))], lambda *_: None, no_turn)
-    assert sent.answer.text == "Bearer ***"
-    assert KEY not in repr(sent)
-
-
-def test_only_what_may_be_a_secret_is_hidden() -> None:
-    hide = secrets_hidden(
-        {"Authorization": "Bearer sk-123456789", "X-Key": "abc", "Content-Type": "application/json", "User-Agent": "gemmeter/1"}
-    )
-    assert hide("Bearer sk-123456789 abc application/json gemmeter/1") == "Bearer *** abc application/json gemmeter/1"
 
 
 def test_clients_stay_for_several_phases_and_end_with_the_block() -> None:
@@ -82,15 +39,38 @@ def test_clients_stay_for_several_phases_and_end_with_the_block() -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_the_end_of_a_client_is_an_error_and_the_others_end_too() -> None:
+def test_the_end_of_a_client_is_an_error_that_keeps_what_the_others_told() -> None:
     with GoldenServer() as server:
         clients = LoadClients(2, job(server.chat_url), time.perf_counter)
         pids = [process.pid for process in psutil.Process().children() if "bench.client" in process.cmdline()]
-        item = Item(0, body(Script(ttft_s=30.0)).decode(), 0.0)
+        lost = Phase((Item(0, body(Script(ttft_s=30.0)).decode(), 0.0),))
+        kept = Phase((Item(1, body(Script(tokens=4)).decode(), 0.0), Item(2, body(Script()).decode(), 60.0)))
         threading.Timer(0.5, os.kill, (pids[0], signal.SIGKILL)).start()
-        with clients, pytest.raises(ClientEndedError, match="code -9"):
-            clients.run([Phase((item,)), Phase((item,))], lambda *_: None, no_turn)
+        with clients, pytest.raises(ClientEndedError, match="code -9") as ended:
+            clients.run([lost, kept], lambda *_: None, no_turn)
+    assert [(one.number, one.answer.output_tokens, one.answer.error) for one in ended.value.sent] == [
+        (1, 4, None),
+        (2, None, "unsent: a client of the load had ended"),
+    ]
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_when_one_client_gives_up_no_other_goes_on() -> None:
+    with GoldenServer() as server, LoadClients(2, job(server.chat_url, give_up_after=1), time.perf_counter) as clients:
+        refused = Phase((Item(0, body(Script(status=503)).decode(), 0.0),))
+        calm = Phase((Item(1, body(Script()).decode(), 0.0), Item(2, body(Script()).decode(), 30.0)))
+        sent, _ = clients.run([refused, calm], lambda *_: None, no_turn)
+    assert [(one.answer.error or "ok").partition(":")[0] for one in sent] == ["http_5xx", "ok", "unsent"]
+    assert sent[2].answer.error == "unsent: 1 requests in a row had failed"
+
+
+def test_the_cost_is_that_of_sending_by_clients_that_send() -> None:
+    phases = [Phase((Item(0, body(Script(ttft_s=1.0)).decode(), 0.0),)), Phase(())]
+    with GoldenServer() as server, LoadClients(2, job(server.chat_url), time.perf_counter) as clients:
+        (sent,), usages = clients.run(phases, lambda *_: None, no_turn)
+    assert sent.ended - sent.scheduled >= 1.0
+    assert len(usages) == 1
+    assert usages[0].wall_s < sent.ended - sent.scheduled - 0.5
 
 
 def test_a_program_that_is_no_client_is_noticed() -> None:

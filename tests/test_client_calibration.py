@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sys
 import time
 
 import pytest
@@ -43,6 +44,10 @@ def test_answers_are_rendered_in_one_write_or_one_for_each_event() -> None:
     each = rendered(4, 0.0).writes
     assert len(each) == 1 + 4 + 2
     assert b"".join(each) == rendered(4, None).writes[0]
+
+
+def test_a_calibration_that_fails_leaves_nothing_and_no_error() -> None:
+    assert calibrate_client(time.perf_counter, (sys.executable, "-c", "pass")) == {}
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ SENT = st.builds(
     answer=ANSWERS,
     connect_s=st.none() | TIME,
     attempts=st.integers(0, 9),
+    last_sent=st.none() | TIME,
     reads=st.integers(0, 9),
     raw=st.lists(st.tuples(TIME, st.binary())).map(tuple),
 )

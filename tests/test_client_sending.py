@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from bench import client_sending
-from bench.client_protocol import Item, Job, Phase, Sent
+from bench.client_protocol import Item, Job, Phase, Sent, Stop
 from bench.client_sending import Sending
 from monitor.http import Exchange
 
@@ -57,7 +57,12 @@ def items(count: int, gap_s: float | None = None, turns: int = 1) -> tuple[Item,
 
 
 def sent_by(
-    client: FakeClient, phase: Phase, job: Job = JOB, told: list[tuple[int, str]] | None = None, stop_after_s: float | None = None
+    client: FakeClient,
+    phase: Phase,
+    job: Job = JOB,
+    told: list[tuple[int, str]] | None = None,
+    stop_after_s: float | None = None,
+    cut_after_s: float | None = None,
 ) -> tuple[list[Sent], float]:
     async def next_turn(number: int, text: str) -> bytes | None:
         if told is not None:
@@ -67,10 +72,12 @@ def sent_by(
     async def run() -> tuple[list[Sent], float]:
         sending = Sending(client, job, phase, time.perf_counter, next_turn)  # type: ignore[arg-type]
         if stop_after_s is not None:
-            asyncio.get_running_loop().call_later(stop_after_s, sending.stop, "the server ended")
+            asyncio.get_running_loop().call_later(stop_after_s, sending.stop, Stop("the server ended"))
+        if cut_after_s is not None:
+            asyncio.get_running_loop().call_later(cut_after_s, sending.stop, Stop("time was over", at_once=True))
         start = time.perf_counter() + 0.01
         await sending.run(start)
-        assert sending.draining
+        assert sending.nothing_more.is_set()
         return sorted(sending.results(), key=lambda one: (one.number, one.turn)), start
 
     return asyncio.run(run())
@@ -176,7 +183,12 @@ def test_retries_send_the_same_again_and_keep_the_schedule() -> None:
     assert (first.attempts, second.attempts) == (3, 1)
     assert errors([first, second]) == ["ok", "ok"]
     assert first.scheduled == start
-    assert first.sent - start >= client_sending.RETRY_PAUSE_S * 3
+    assert first.last_sent is not None
+    assert first.last_sent - first.sent >= client_sending.RETRY_PAUSE_S * 3
+    assert first.sent - start < client_sending.RETRY_PAUSE_S
+    assert first.answer.first_content is not None
+    assert first.answer.first_content > first.last_sent
+    assert second.last_sent is None
 
 
 def test_what_fails_to_the_last_try_keeps_its_error() -> None:
@@ -190,6 +202,29 @@ def test_a_stop_lets_what_is_in_flight_end() -> None:
     sent, _ = sent_by(client, Phase(items(3, 0.06)), stop_after_s=0.1)
     assert errors(sent) == ["ok", "ok", "unsent"]
     assert sent[2].answer.error == "unsent: the server ended"
+
+
+@pytest.mark.parametrize("runners", [(), (0.0, 60.0)])
+def test_a_cut_gives_up_what_is_in_flight(runners: tuple[float, ...]) -> None:
+    client = FakeClient(lambda _: answer(), takes_s=60.0)
+    phase = Phase(items(3, None if runners else 0.0), runners, at_least=3 if runners else 0)
+    sent, _ = sent_by(client, phase, cut_after_s=0.1)
+    assert errors(sent) == (["timeout", "unsent", "unsent"] if runners else ["timeout"] * 3)
+    assert sent[0].answer.error == "timeout: time was over"
+
+
+def test_a_cut_ends_a_pause_before_a_retry() -> None:
+    client = FakeClient(lambda _: fails("http_5xx"))
+    retrying = Job(**(vars(JOB) | {"retries": 10, "give_up_after": 99}))
+    (one,), _ = sent_by(client, Phase(items(1, 0.0)), retrying, cut_after_s=0.15)
+    assert (one.answer.error, one.attempts) == ("http_5xx: refused", len(client.asked))
+    assert one.attempts <= 2
+
+
+def test_a_retry_is_not_sent_after_a_stop() -> None:
+    client = FakeClient(lambda _: fails("http_5xx"))
+    sent_by(client, Phase(items(1, 0.0)), Job(**(vars(JOB) | {"retries": 10})), stop_after_s=0.05)
+    assert len(client.asked) == 1
 
 
 def test_turns_follow_one_another_with_the_answer_between() -> None:
@@ -223,7 +258,16 @@ def test_answers_without_a_count_are_handed_on_as_they_came() -> None:
     assert one.raw == ()
 
 
-def test_answers_beyond_the_budget_are_read_at_once() -> None:
+def test_answers_beyond_the_budget_are_read_and_their_bytes_forgotten() -> None:
     huge = b": " + b"x" * (client_sending.RAW_BUDGET_BYTES // 2) + b"\n\n" + GOOD
-    sent, _ = sent_by(FakeClient(lambda _: answer(huge)), Phase(items(4), (0.0,), at_least=4))
-    assert errors(sent) == ["ok"] * 4
+    made: list[Exchange] = []
+
+    def act(_: bytes) -> Exchange:
+        assert sum(len(data) for one in made for _, data in one.arrivals) <= client_sending.RAW_BUDGET_BYTES
+        made.append(answer(huge))
+        return made[-1]
+
+    sent, _ = sent_by(FakeClient(act), Phase(items(5), (0.0,), at_least=5))
+    assert errors(sent) == ["ok"] * 5
+    assert [one.reads for one in sent] == [1] * 5
+    assert [one.arrivals for one in made] == [[]] * 5

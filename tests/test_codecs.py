@@ -125,6 +125,11 @@ def test_no_redirect_is_followed_with_a_key() -> None:
         assert other.asked == []
 
 
+def test_https_where_http_is_spoken_is_said_so() -> None:
+    with JsonStandin({}) as server, pytest.raises(ServerError, match=r"no secure connection .*check http:// or https://"):
+        ServerCalls(server.url.replace("http:", "https:"), "s").ask("/models")
+
+
 def test_messages_name_the_server_and_neither_its_url_nor_the_key() -> None:
     with JsonStandin(
         {"/a": (200, b"<html>"), "/b": (401, {"error": {"message": "who is Bearer secret\x1b[2J?"}}), "/c": (503, b"busy")}

@@ -121,7 +121,7 @@ def test_a_goodput_that_is_gone_is_a_full_loss() -> None:
         return row_of(compare(under_load("a", *a), under_load("b", *b)), "goodput_rps")
 
     lost, gained = row(some, none), row(none, some)
-    assert (lost.all_or_nothing, lost.ratio, lost.low) == ("lost", 0.0, None)
+    assert (lost.all_or_nothing, lost.ratio, lost.low) == ("lost", None, None)
     assert (gained.all_or_nothing, gained.ratio) == ("gained", None)
     assert [row(some, mixed).all_or_nothing, row(none, mixed).all_or_nothing, row(none, none).all_or_nothing] == [None] * 3
     assert compare(under_load("a", *some), under_load("b", *none)).rows[0].metric == "goodput_rps"

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.expansion import Expansion, Machine, expand
+from bench.expansion import Expansion, Machine, expand, with_load
+from bench.serving import Serving
 from bench.suite import Suite
 from bench.weights import ResolvedModel
 from results.errors import UsageError
@@ -70,6 +71,22 @@ def test_loads(point: dict[str, Any], load: Load | None) -> None:
     assert (planned.case.case_id == alone.case_id) == (load is None)
 
 
+SERVED = {"engine": "openai", "server": "vllm", "min_seconds": 10, "request_timeout_s": 1000, "timeout_s": 60}
+
+
+@pytest.mark.parametrize("load", [{"concurrency": 4}, {"rate": 2.0}])
+def test_a_load_has_time_for_prompts_and_for_requests_that_time_out(load: dict[str, Any]) -> None:
+    def timeout_s(turns: int = 1, **changes: Any) -> float:
+        [one] = expanded(defaults=SERVED | load | {"iterations": 30} | changes, workload={"turns": turns}).planned
+        return one.timeout_s
+
+    assert timeout_s() > 10 + 1000
+    assert timeout_s(retries=2) == pytest.approx(timeout_s() + 2000)
+    assert timeout_s(turns=3, retries=1) >= timeout_s() + 5000
+    assert timeout_s(iterations=1030) - timeout_s() >= 100  # a second for ten prompts
+    assert timeout_s(timeout_s=1e5) == 1e5
+
+
 def test_an_open_loop_has_the_time_that_its_schedule_takes() -> None:
     [planned] = expanded(defaults={"engine": "llamacpp-server", "rate": 0.5, "iterations": 300, "timeout_s": 60}).planned
     assert planned.timeout_s > 600 * 1.5
@@ -92,12 +109,16 @@ def test_an_open_loop_has_the_time_that_its_schedule_takes() -> None:
             "longer prompt",
         ),
         ({"limits": "ttft<0.5"}, "ttft_s"),
+        ({"limits": "ttft_s.p99<0.5"}, "leave it out"),
         ({"defaults": {"rate": 1e9}}, "more than 1000000 requests"),
         ({"defaults": {"concurrency": 1, "iterations": 10**9}}, "more than 1000000 requests"),
         ({"defaults": {"rate": 1e-6}}, "more than a day"),
         ({"defaults": {"rate": 1, "clients": 1000}}, "more than 64"),
         ({"defaults": {"engine": "openai", "server": "vllm"}, "given": {"vlm": "http://x"}}, "asks it, did you mean 'vllm'"),
         ({"given": {"vllm": "http://x"}}, "asks it: leave it out"),
+        ({"serving": {}, "defaults": {"concurrency": 2}}, "finds the loads by itself, but c2 is given"),
+        ({"serving": {}, "include": [{"model": "m", "rate": 2}]}, "finds the loads by itself, but poisson 2/s is given"),
+        ({"serving": {"find_max": "ttft_s.p99.999<1"}}, "takes 722[0-9]{3} requests at each rate to prove, more than 100000"),
     ],
 )
 def test_contradictions_and_unknown_names_are_refused(fields: dict[str, Any], words: str) -> None:
@@ -131,6 +152,38 @@ def test_log_probabilities_are_an_axis_of_the_configuration() -> None:
     assert quality == [off, on]
 
 
+def test_parts_of_a_trace_are_loads_of_their_own(tmp_path: Path) -> None:
+    trace = tmp_path / "t.jsonl"
+
+    def write(*times: int) -> None:
+        trace.write_text("".join(f'{{"at_s": {at}, "prompt_tokens": 8, "output_tokens": 4}}\n' for at in times))
+
+    def case_id(**settings: Any) -> str:
+        defaults = {"engine": "llamacpp-server", "min_seconds": 0} | settings
+        return expanded(workload={"trace": str(trace)}, defaults=defaults).planned[0].case.case_id
+
+    write(0, 1, 2, 3, 4)
+    whole, two, one = case_id(), case_id(iterations=2), case_id(iterations=1)
+    assert len({whole, two, one}) == 3
+    assert case_id(iterations=1, min_seconds=2) == two  # the seconds reach as far
+    assert case_id(iterations=9) == case_id(min_seconds=60) == whole
+    write(0, 1, 7, 8)
+    assert (case_id(iterations=2), case_id(iterations=1)) == (two, one)  # what is not replayed is not in it
+    assert case_id() != whole
+
+
+def test_further_loads_of_a_sweep_keep_what_its_point_asks_for() -> None:
+    serving = Serving(all_at_once=300)
+    found = expanded(
+        serving=serving.model_dump(exclude_none=True), defaults={"engine": "openai", "server": "vllm", "processes": 2},
+        matrix=None, include=[{"model": "a"}, {"model": "b", "iterations": 2000}],
+    )  # fmt: skip
+    assert [one.iterations for one in found.planned] == [4, 1200, 2000, 2000]
+    alone = {one.model: one for one in found.planned if one.case.load == Load(arrivals="closed", concurrency=1)}
+    more = {model: with_load(one, Load(arrivals="poisson", rate=2.0), serving) for model, one in alone.items()}
+    assert {model: (one.iterations, one.processes) for model, one in more.items()} == {"a": (100, 2), "b": (2000, 2)}
+
+
 def test_a_trace_is_replayed_whole_unless_iterations_say_less(tmp_path: Path) -> None:
     trace = tmp_path / "t.jsonl"
     trace.write_text("".join(f'{{"at_s": {60 * n}, "prompt_tokens": 8, "output_tokens": 4}}\n' for n in range(20)))
@@ -142,6 +195,10 @@ def test_a_trace_is_replayed_whole_unless_iterations_say_less(tmp_path: Path) ->
     assert planned.case.load.trace is not None
     fields["defaults"]["iterations"] = 5
     assert expanded(**fields).planned[0].iterations == 5
+    fields["serving"] = {}
+    with pytest.raises(UsageError, match="but trace is given: leave out concurrency, rate"):
+        expanded(**fields)
+    del fields["serving"]
     fields["workload"]["prompt_format"] = "chat"
     with pytest.raises(UsageError, match="leave chat"):
         expanded(**fields)

@@ -54,6 +54,19 @@ def test_a_good_worker_measures_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(first.series[0].times_s) >= 2
 
 
+def test_the_clients_exact_peak_is_not_lost_to_a_sampled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = make_case(target="theirs")
+    monkeypatch.setenv("TEST_CASE_IDS", served.case_id)
+    job = Job(process=0, cases=(make_planned(served),), prompts={}, warmup=PROMPTS)
+    peaks = []
+    for mode in ("good", "knows its peak"):
+        (one,) = launch(job, "run", lambda *_: None, Outside(command=(sys.executable, str(BAD_WORKER), mode), floor_bytes=0))
+        assert isinstance(one, Measurement)
+        peaks.append(one.values["client_peak_rss_bytes"])
+    assert 1e6 < peaks[0] < 1e12
+    assert peaks[1] == 1e12
+
+
 @pytest.mark.parametrize(
     ("mode", "kind", "exit_code", "words"),
     [

@@ -57,6 +57,9 @@ def test_the_canonical_text_means_the_same(terms: list[Limit]) -> None:
         ("decode_tps>5ms", "has an unknown unit 'ms': choose from tok/s."),
         ("ttft_s<0", "needs a positive number."),
         ("ttft_s<1e999", "needs a positive number."),
+        ("ttft_s<1e9999999", "limits, character 1: 'ttft_s<1e9999999' needs a positive number."),
+        ("ttft_s<1e99999999999999999999", "needs a positive number."),
+        ("ttft_s<1e-99999999999999999999ms", "needs a positive number."),
         ("ttft_s<-1", "is no limit"),
         ("ttft_s.99<1", "has the unknown percentile '99': write for example ttft_s.p99."),
         ("ttft_s.p0<1", "has the unknown percentile 'p0'"),
@@ -86,10 +89,19 @@ def test_the_largest_gap_counts() -> None:
     assert not parse_limits("itl_s<1").met(stalled)
 
 
-def test_an_answer_in_one_event_has_no_time_between_tokens_to_miss() -> None:
+def test_an_answer_of_one_token_has_no_time_between_tokens_to_miss() -> None:
     one = make_request("a", tokens=1)
     assert parse_limits("tpot_s<0.001 and itl_s<0.001 and decode_tps>1000").met(one)
     assert not parse_limits("server_prefill_s<9").met(one)
+    assert not parse_limits("tpot_s<9").met(make_request("a", tokens=1, first_content_s=None, last_content_s=None))
+
+
+@pytest.mark.parametrize("limit", ["tpot_s.p99<0.05", "itl_s<0.05", "decode_tps>20"])
+def test_many_tokens_in_one_event_are_no_way_to_keep_a_limit(limit: str) -> None:
+    held_back = make_request(
+        "a", first_content_s=60.0, last_content_s=60.0, event_times_s=(60.0,), event_tokens=(64,), output_tokens=64
+    )
+    assert not parse_limits(limit).met(held_back)
 
 
 def test_what_was_not_measured_proves_nothing() -> None:

@@ -14,10 +14,11 @@ from golden_session import KEY, PROMPTS, WARMUP, GoldenSession
 
 from bench.arrivals import schedule
 from bench.engines.server_process import free_port
-from bench.load import LoadOutcome, measure_load
+from bench.load import LoadOutcome, last_times, measure_load
 from bench.measure import Instruments
 from bench.trace import Trace, TraceEntry
-from results.records import Load, PlannedCase, Request, digest
+from monitor.http import Endpoint
+from results.records import Load, PlannedCase, PromptFormat, Request, digest
 
 TOOLS = Instruments(time.perf_counter, lambda: datetime.now(UTC), lambda: 10**6)
 CLOSED = Load(arrivals="closed", concurrency=2)
@@ -40,13 +41,13 @@ def planned_load(load: Load, case: dict[str, object] | None = None, **changes: o
 
 
 def measured(
-    session: GoldenSession, planned: PlannedCase, phases: Phases | None = None, trace: Trace | None = None
+    session: GoldenSession, planned: PlannedCase, phases: Phases | None = None, trace: Trace | None = None, seed: int = SEED
 ) -> LoadOutcome:
     def tell(name: str, done: int, total: int) -> None:
         if phases is not None:
             phases.append((name, done, total))
 
-    return measure_load(session, planned, 0, PROMPTS, WARMUP, time.perf_counter(), TOOLS, tell, seed=SEED, trace=trace)
+    return measure_load(session, planned, 0, PROMPTS, WARMUP, time.perf_counter(), TOOLS, tell, seed=seed, trace=trace)
 
 
 def children() -> list[psutil.Process]:
@@ -165,9 +166,23 @@ def test_failures_are_counted_by_kind_and_the_rest_is_kept(server: GoldenServer)
     outcome = measured(session, planned_load(POISSON, iterations=10, limits="ttft_s<5"))
     assert errors(outcome) == ["ok", "http_5xx", "server_error", "disconnected", "http_4xx"] * 2
     assert warnings(outcome)["request_errors"]["failed"] == 8
-    window = outcome.values["goodput_rps"] ** -1 * 2
-    assert window >= outcome.requests[-1].scheduled_s - outcome.requests[0].scheduled_s
+    window = outcome.requests[-1].scheduled_s - outcome.requests[0].scheduled_s
+    assert outcome.values["goodput_rps"] == pytest.approx(2 / (window * 10 / 9))
     assert outcome.requests[2].event_tokens.count(1) == 2  # what came before the error is there
+
+
+def test_a_key_in_an_error_of_a_stream_is_in_no_result(server: GoldenServer) -> None:
+    """Short, and in an answer that is read again for its tokens as the server counts none."""
+
+    class Open(GoldenSession):
+        def endpoint(self, form: PromptFormat) -> Endpoint:
+            return Endpoint(super().endpoint(form).url, {"X-Key": "golden engine", "X-Word": "plain3"})
+
+    session = Open(server, lambda number: Script(fault_at=2, fault="error") if number else Script(usage="none"))
+    said, failed = measured(session, planned_load(CLOSED, iterations=2)).requests
+    assert (said.output_tokens, said.token_source) == (8, "tokenizer")
+    assert said.output == golden_text(Script()).replace("plain3", "***")
+    assert failed.error == "server_error: the *** broke"
 
 
 def test_silence_ends_with_the_requests_time_limit(server: GoldenServer) -> None:
@@ -188,6 +203,61 @@ def test_without_a_server_all_that_was_scheduled_counts() -> None:
     assert outcome.values["goodput_rps"] == 0.0
     assert warnings(outcome)["request_errors"]["failed"] == 40
     assert {one.values.get("attempts") for one in outcome.requests} <= {1.0, 2.0, None}
+    assert any(one.values.get("last_attempt_s", 0.0) >= 0.1 for one in outcome.requests)
+
+
+def test_a_request_counts_as_sent_when_it_first_was(server: GoldenServer) -> None:
+    session = GoldenSession(server, lambda _: Script(status=503))
+    outcome = measured(session, planned_load(CLOSED, iterations=2, retries=1))
+    assert all(one.values["last_attempt_s"] >= 0.1 for one in outcome.requests)
+    assert all(one.sent_s - one.scheduled_s < 0.1 for one in outcome.requests)
+
+
+def test_a_case_whose_time_is_nearly_over_tells_what_it_has(server: GoldenServer) -> None:
+    session = GoldenSession(server, lambda number: Script(ttft_s=60.0) if number == 1 else Script())
+    planned = planned_load(Load(arrivals="constant", rate=2.0), iterations=100, timeout_s=4.0)
+    outcome = measured(session, planned)
+    found = errors(outcome)
+    assert len(found) == 100
+    assert found[:3] == ["ok", "timeout", "ok"]
+    assert found[-90:] == ["unsent"] * 90
+    assert outcome.requests[-1].error == "unsent: the case's time limit was near: raise timeout_s"
+    assert outcome.broken is None
+    assert warnings(outcome)["out_of_time"]["seconds"] == pytest.approx(2.5, abs=1.5)
+
+
+def test_the_last_times_leave_room_to_tell() -> None:
+    assert last_times(300.0, 120.0) == (240.0, 270.0)
+    assert last_times(300.0, 10.0) == (260.0, 270.0)
+    assert last_times(60.0, 120.0) == (48.0, 54.0)
+    assert last_times(8.0, 120.0) == (4.0, 6.0)
+    assert last_times(3600.0, 120.0) == (3480.0, 3540.0)
+
+
+def test_what_other_clients_told_outlives_one(server: GoldenServer) -> None:
+    planned = planned_load(Load(arrivals="constant", rate=20.0), iterations=200, clients=2)
+
+    def kill_one() -> None:
+        children()[0].kill()
+
+    timer = threading.Timer(2.0, kill_one)
+    timer.start()
+    outcome = measured(GoldenSession(server), planned)
+    timer.join()
+    assert outcome.broken == "A client of the load ended with code -9."
+    assert outcome.values == {}
+    assert len(outcome.requests) == 100
+    assert {"ok", "unsent"} == set(errors(outcome))
+    assert children() == []
+
+
+def test_no_two_runs_ask_a_server_the_same(server: GoldenServer) -> None:
+    first, again, second = GoldenSession(server), GoldenSession(server), GoldenSession(server)
+    planned = planned_load(CLOSED, iterations=3, warmup=2)
+    for session, seed in ((first, 1), (again, 1), (second, 2)):
+        measured(session, planned, seed=seed)
+    assert set(first.bodies) == set(again.bodies)
+    assert not set(first.bodies) & set(second.bodies)
 
 
 def test_a_key_is_in_no_result_no_command_line_and_no_environment(server: GoldenServer) -> None:

@@ -4,8 +4,9 @@ import pytest
 from fakes import make_case, make_failure, make_measurement, make_planned, make_request, make_run
 from hypothesis import given
 from hypothesis import strategies as st
-from load_fakes import LOADS, fail, make_load_report
+from load_fakes import LIMITS, LOADS, fail, make_load_report
 
+from results.limits import parse_limits
 from results.load_curve import (
     error_kind,
     in_flight_steps,
@@ -55,6 +56,11 @@ def test_a_point_has_its_requests_errors_and_rates() -> None:
     assert (over.offered_rate, points["c32"].offered_rate) == (8.0, None)
     assert points["c1"].value("ttft_s") == pytest.approx(0.08, rel=0.05)
     assert points["c1"].value("energy_j") is None
+    good = sum(parse_limits(LIMITS).met(request) for request in over.requests)
+    assert 0 < good < 720
+    assert over.good_share == good / 720
+    (unlimited,) = load_curves(make_load_report(limits=None, count=30))
+    assert unlimited.points[0].good_share is None
     assert knee_of(curve.points) is points["poisson 5/s"]
 
 

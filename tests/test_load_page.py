@@ -72,8 +72,9 @@ def test_goodput_frame_has_the_loads_with_a_rate() -> None:
     assert list(frame["x"]) == [2, 3, 4, 5, 8]
     assert set(frame["limits"]) == {LIMITS}
     assert frame["value"].iloc[-1] < 1 < frame["value"].iloc[0]
-    row = loads.goodput_table(frame.assign(value=frame["x"] / 4)).iloc[3].to_list()
-    assert row == ["poisson 5/s", LIMITS, "5/s", "1.25/s", "25%"]
+    assert frame["share"].iloc[-1] < 0.5 < frame["share"].iloc[0] <= 1
+    row = loads.goodput_table(frame.assign(value=frame["x"] / 4, share=0.5)).iloc[3].to_list()
+    assert row == ["poisson 5/s", LIMITS, "5/s", "1.25/s", "50%"]
 
 
 def test_arrivals_are_told_for_each_process() -> None:

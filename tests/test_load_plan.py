@@ -63,6 +63,13 @@ def test_a_trace_is_cut_like_a_schedule_and_not_repeated() -> None:
     assert due(load, 100, 60.0, 7, trace) == (0.0, 1.0, 2.0, 8.0)
 
 
+def test_only_a_load_that_replays_a_trace_takes_one() -> None:
+    trace = Trace((TraceEntry(at_s=0.0, prompt_tokens=1, output_tokens=1),))
+    assert due(POISSON, 30, 0.0, 7, trace) == schedule(POISSON, 30, 7)
+    with pytest.raises(ValueError, match="needs it"):
+        due(Load(arrivals="trace", trace=trace.digest), 1, 0.0, 7, None)
+
+
 def closed(**changes: object) -> PlannedCase:
     fields: dict[str, object] = {"iterations": 10, "min_seconds": 60.0}
     return make_planned(make_case(output_tokens=101, load=Load(arrivals="closed", concurrency=4)), **(fields | changes))
@@ -77,6 +84,7 @@ def warm(ttft_s: float, tpot_s: float, tokens: int = 8) -> Sent:
 def test_a_pool_lasts_for_its_seconds_at_the_rate_of_the_warm_up() -> None:
     one = warm(ttft_s=0.2, tpot_s=0.01)  # 0.2 s + 100 more tokens: 1.2 s, so that 4 runners send 200 requests in 60 s
     assert pool_size(closed(), [one] * 3) == pytest.approx(1.5 * 200 + 4, abs=1)
+    assert pool_size(closed(), [warm(9.0, 1.0), warm(8.0, 1.0), one]) == pool_size(closed(), [one])  # a cold one is no measure
     assert pool_size(closed(min_seconds=0.0), [one]) == 10
     assert pool_size(closed(iterations=1000), [one]) == 1000
 

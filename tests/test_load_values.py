@@ -1,10 +1,13 @@
 """What a load says as a whole, from requests with exact times."""
 
+from dataclasses import replace
+
 import pytest
 from fakes import make_case, make_planned, make_request
 
 from bench.client_protocol import Usage
 from bench.load_values import Told, load_values, load_warnings
+from bench.load_values import tested_arrivals as arrivals_of
 from results.caveats import CAVEATS
 from results.records import Load, PlannedCase, RowWarning
 
@@ -17,7 +20,7 @@ NOTHING: dict[str, object] = {
 
 
 def planned_load(load: Load = CLOSED, limits: str | None = None, **case: object) -> PlannedCase:
-    return make_planned(make_case(load=load, **case), limits=limits)
+    return make_planned(make_case(load=load, **case), limits=limits, min_seconds=0.0)
 
 
 def told(number: int, *, lag_s: float = 0.0, turn: int = 1, attempts: int = 1, connect_s: float = 0.0, uneven: bool = False,
@@ -35,40 +38,69 @@ def kinds(found: list[RowWarning]) -> dict[str, dict[str, object]]:
 
 
 def warned(requests: list[Told], planned: PlannedCase | None = None, **values: float) -> dict[str, dict[str, object]]:
-    return kinds(load_warnings(planned or planned_load(), requests, CALM | values))
+    planned = planned or planned_load()
+    return kinds(load_warnings(planned, requests, CALM | values, arrivals_of(planned.case.load or CLOSED, requests)))
+
+
+def valued(planned: PlannedCase, requests: list[Told], usage: Usage | None = None) -> dict[str, float]:
+    usages = [usage or Usage(0.1, 10.0, 0.0, 0.0)]
+    return load_values(planned, requests, usages, 1, arrivals_of(planned.case.load or CLOSED, requests))
 
 
 def test_the_clients_cost_is_that_of_the_busiest() -> None:
     usages = [Usage(1.0, 10.0, 0.001, 0.5), Usage(3.0, 10.0, 0.002, 0.1)]
-    values = load_values(planned_load(), [told(0)], usages, 5000)
+    values = load_values(planned_load(), [told(0)], usages, 5000, None)
     assert values == {
         "client_cpu_share": 0.3, "client_stall_p99_s": 0.002, "client_stall_max_s": 0.5, "client_peak_rss_bytes": 5000.0
     }  # fmt: skip
 
 
-def test_goodput_counts_all_that_was_scheduled_over_the_whole_window() -> None:
+def test_goodput_of_a_closed_loop_counts_all_until_the_last_end() -> None:
     good = [told(number) for number in range(3)]
     slow = told(3, ttft_s=0.6)
     failed = told(4, error="timeout: no end", **NOTHING)
     unsent = told(40, error="unsent: too many failed", attempts=0, **NOTHING)
-    values = load_values(planned_load(limits="ttft_s<0.5"), [*good, slow, failed, unsent], [Usage(0, 1, 0, 0)], 1)
-    assert values["goodput_rps"] == pytest.approx(3 / (5.0 - 1.0))
+    assert valued(planned_load(limits="ttft_s<0.5"), [*good, slow, failed, unsent])["goodput_rps"] == pytest.approx(
+        3 / (5.0 - 1.0)
+    )
+
+
+@pytest.mark.parametrize("load", [CONSTANT, Load(arrivals="trace", trace="t1-0")])
+def test_goodput_of_an_open_loop_is_the_good_share_of_its_rate_however_long_answers_take(load: Load) -> None:
+    slow = [told(number, tpot_s=10 / 15) for number in range(100)]
+    planned = planned_load(load, limits="ttft_s<0.5")
+    assert valued(planned, slow)["goodput_rps"] == pytest.approx(10.0)
+    timed_out = replace(told(99, error="timeout: no end within 120 s", **NOTHING), end_s=131.0)
+    assert valued(planned, [*slow[:99], timed_out])["goodput_rps"] == pytest.approx(9.9)
+
+
+def test_goodput_counts_the_turns_of_the_conversations_that_a_rate_counts() -> None:
+    turns = [told(number, turn=turn) for number in range(100) for turn in (1, 2)]
+    assert valued(planned_load(CONSTANT, limits="ttft_s<0.5", turns=2), turns)["goodput_rps"] == pytest.approx(20.0)
+
+
+def test_goodput_of_a_single_request_is_its_rate() -> None:
+    assert valued(planned_load(CONSTANT, limits="ttft_s<0.5"), [told(0)])["goodput_rps"] == pytest.approx(10.0)
 
 
 def test_an_open_loops_arrivals_are_tested_and_a_closed_loops_not() -> None:
     requests = [told(number) for number in range(100)]
-    usages = [Usage(0.1, 10.0, 0.0, 0.0)]
-    open_values = load_values(planned_load(CONSTANT), requests, usages, 1)
+    open_values = valued(planned_load(CONSTANT), requests)
     assert open_values["arrival_rate"] == pytest.approx(10.0)
     assert open_values["arrivals_ok"] == 1.0
     assert open_values["over_saturated"] == 0.0
-    assert not any(name.startswith("arrival") for name in load_values(planned_load(), requests, usages, 1))
+    assert not any(name.startswith("arrival") for name in valued(planned_load(), requests))
+
+
+def test_the_ramp_is_told() -> None:
+    assert valued(planned_load(Load(arrivals="closed", concurrency=2, ramp_s=3.0)), [told(0)])["ramp_s"] == 3.0
 
 
 def test_arrivals_other_than_planned_are_warned_of() -> None:
     bunched = [told(number, lag_s=0.1 * (9 - number % 10)) for number in range(100)]
     assert "arrivals" in warned(bunched, planned_load(CONSTANT))
     assert "arrivals" not in warned([told(number) for number in range(100)], planned_load(CONSTANT))
+    assert "arrivals" not in warned([told(number, lag_s=0.06, connect_s=0.06) for number in range(100)], planned_load(CONSTANT))
 
 
 def test_a_calm_client_is_not_warned_of() -> None:
@@ -87,11 +119,19 @@ def test_a_client_that_stands_still_is_warned_of_when_that_matters() -> None:
     assert "client_bottleneck" not in warned([told(0, ttft_s=0.001)], client_stall_p99_s=0.004)
 
 
-def test_a_client_that_sends_late_is_warned_of_but_not_for_connections_or_retries() -> None:
+def test_a_client_that_sends_late_is_warned_of_but_not_for_connections() -> None:
     late = [told(number, lag_s=0.03) for number in range(100)]
     assert warned(late)["client_bottleneck"]["value"] == pytest.approx(0.03)
     assert warned([told(number, lag_s=0.03, connect_s=0.029) for number in range(100)]) == {}
-    assert warned([told(number, lag_s=0.3, attempts=2) for number in range(100)]) == {}
+    assert "client_bottleneck" in warned([told(number, lag_s=0.3, attempts=2) for number in range(100)])  # the first was late
+
+
+def test_a_closed_loop_that_ended_before_its_seconds_is_warned_of() -> None:
+    requests = [told(number, ttft_s=0.1, tpot_s=0.0) for number in range(10)]  # from 1.0 to 2.0 s
+    short = planned_load().model_copy(update={"min_seconds": 60.0})
+    assert warned(requests, short)["short_load"] == {"seconds": pytest.approx(1.0), "wanted": 60.0}
+    assert warned(requests, short.model_copy(update={"min_seconds": 0.9})) == {}
+    assert "short_load" not in warned(requests, planned_load(CONSTANT).model_copy(update={"min_seconds": 60.0}))
 
 
 def test_errors_are_counted_by_kind() -> None:

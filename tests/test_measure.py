@@ -7,7 +7,7 @@ import pytest
 from fakes import START, make_case, make_planned
 
 from bench.engines.protocol import Clock, Generation
-from bench.measure import Instruments, calibrate, count_warnings, first_call_s, measure
+from bench.measure import Instruments, calibrate, count_warnings, first_call_s, mark_of, measure
 from bench.workloads import Prompt, Prompts
 from results.metrics import process_value, request_values
 from results.records import PromptFormat, Request
@@ -139,7 +139,7 @@ def test_early_stops_and_other_counts_are_warned_of() -> None:
 
 def test_first_call_is_one_token() -> None:
     clock = FakeClock()
-    assert first_call_s(FakeSession(clock), WARMUP, make_planned(), clock) == pytest.approx(0.6)
+    assert first_call_s(FakeSession(clock), WARMUP, make_planned(), clock, "0") == pytest.approx(0.6)
 
 
 def test_calibration_measures_the_clock_itself() -> None:
@@ -155,3 +155,11 @@ def test_the_process_value_is_the_median_of_its_requests() -> None:
     requests = tuple(make_request(str(n), index=n, ttft_s=ttft) for n, ttft in enumerate((0.1, 0.4, 0.2)))
     measurement = make_measurement("m", requests=requests)
     assert process_value("ttft_s", measurement) == pytest.approx(0.2)
+
+
+def test_the_mark_tells_runs_cases_and_processes_apart() -> None:
+    cases = [make_case(output_tokens=tokens) for tokens in range(1, 41)]
+    marks = [mark_of(seed, case, process) for seed in (1, 2) for case in cases for process in range(3)]
+    assert len(set(marks)) == len(marks) == 240
+    assert {len(mark) for mark in marks} == {8}
+    assert mark_of(1, cases[0], 0) == marks[0]

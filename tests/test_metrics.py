@@ -44,6 +44,31 @@ def test_throughput_is_over_the_whole_window() -> None:
     assert process_value("request_rate", measurement) == pytest.approx(2 / 6)
 
 
+def test_throughput_counts_the_time_in_which_requests_failed() -> None:
+    """Five of ten seconds all are refused, at their beginning or at their end; what was never sent has no time."""
+    refused = {"error": "http_5xx: 503", "first_content_s": None, "last_content_s": None, "event_times_s": (), "event_tokens": ()}
+    for good, bad in ((range(50, 100), range(50)), (range(50), range(50, 100))):
+        requests = [make_request(f"a{n}", sent_s=n / 10, ttft_s=0.1, tpot_s=0.0, tokens=2) for n in good]
+        requests += [make_request(f"b{n}", sent_s=n / 10, **refused) for n in bad]
+        requests.append(make_request("c", sent_s=99.0, **(refused | {"error": "unsent: too many failed"})))
+        assert process_value("request_rate", make_measurement("m", requests=tuple(requests))) == pytest.approx(50 / 10, rel=0.02)
+
+
+def test_steady_throughput_leaves_filling_and_draining_out() -> None:
+    """Four at a time, each of 10 tokens in 1 s: 40 tok/s as soon as all four go on."""
+    requests = tuple(
+        make_request(f"{row}-{column}", sent_s=float(row), ttft_s=0.1, tpot_s=0.1, tokens=10)
+        for row in range(10)
+        for column in range(4)
+    )
+    assert process_value("output_tps_steady", make_measurement("m", requests=requests)) == pytest.approx(40.0)
+    late = tuple(  # three of four begin with the ramp's end at 5 s
+        one for one in requests if one.request_id.endswith("-0") or one.sent_s >= 5.0
+    )
+    assert process_value("output_tps_steady", make_measurement("m", requests=late, values={"ramp_s": 5.0})) == pytest.approx(40.0)
+    assert process_value("output_tps_steady", make_measurement("m", requests=requests[:4])) is None
+
+
 def test_failed_requests_give_no_values() -> None:
     request = make_request("q", error="cut", finish_reason="error")
     for name, metric in METRICS.items():
@@ -81,3 +106,26 @@ def test_every_caveat_is_a_sentence_and_unknown_ones_show_their_facts() -> None:
 def test_thoughts_are_no_part_of_the_time_per_visible_token() -> None:
     request = make_request("q", event_times_s=(1.0, 2.0, 3.0, 4.0), event_tokens=(1, 1, 1, 1), first_content_s=3.0, last_content_s=4.0, output_tokens=4)  # fmt: skip
     assert request_values("tpot_s", request) == (1.0,)
+
+
+def test_an_end_of_sequence_without_an_event_makes_no_token_cheaper() -> None:
+    """Five words at 10 ms and a sixth token that nobody saw come."""
+    times = tuple(1 + 0.01 * n for n in range(5))
+    request = make_request("q", event_times_s=(*times, 1.05), event_tokens=(1, 1, 1, 1, 1, 0), first_content_s=times[0], last_content_s=times[-1], output_tokens=6)  # fmt: skip
+    assert request_values("tpot_s", request) == (pytest.approx(0.01),)
+
+
+def test_thoughts_in_the_first_event_are_no_part_of_the_time_per_token() -> None:
+    """Fifty words at 10 ms after 450 thoughts that were not shown."""
+    times = tuple(1 + 0.01 * n for n in range(50))
+    request = make_request("q", event_times_s=times, event_tokens=(451, *[1] * 49), first_content_s=times[0], last_content_s=times[-1], output_tokens=500)  # fmt: skip
+    assert request_values("tpot_s", request) == (pytest.approx(0.01),)
+
+
+def test_throughput_is_unknown_where_a_count_is() -> None:
+    counted, failed = make_request("a", tokens=3), make_request("c", error="timeout: late", output_tokens=None)
+    uncounted = make_request("b", tokens=3, output_tokens=None)
+    for name in ("output_tps", "output_tps_steady"):
+        one = make_request("d", sent_s=2.0, scheduled_s=2.0, ttft_s=0.5, tpot_s=0.1, tokens=3)
+        assert process_value(name, make_measurement("m", requests=(counted, failed, one))) is not None, name
+        assert process_value(name, make_measurement("m", requests=(counted, uncounted, one))) is None, name

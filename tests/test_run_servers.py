@@ -291,7 +291,7 @@ def test_a_trace_in_either_form_is_one_case(golden: GoldenServer, tiny_gemma: Pa
 
 
 def test_conversations_and_shared_beginnings(golden: GoldenServer, tiny_gemma: Path) -> None:
-    workload = {"prompt_tokens": 40, "shared_prefix_tokens": 20, "prefix_hit_rate": 0.5, "turns": 2}
+    workload = {"prompt_tokens": 120, "shared_prefix_tokens": 60, "prefix_hit_rate": 0.5, "turns": 2}
     write_suite(server={"tokenizer": str(tiny_gemma)}, workload=workload, defaults={"concurrency": 2, "iterations": 20})
     done = run(f"{golden.url}/v1", "--set", "model=golden")
     assert (done.code, done.error) == (0, "")

@@ -1,5 +1,6 @@
 """Sessions with servers, and servers of ours as processes: errors stay inside, and nothing is left behind."""
 
+import json
 import socket
 import sys
 import threading
@@ -151,6 +152,26 @@ def test_errors_of_a_server_stay_inside(listening: Callable[..., str]) -> None:
     one.close()
     kinds = [error.split(":")[0] if error else None for error in errors]
     assert kinds == ["disconnected", "http_5xx", "disconnected", "bad_stream", None]
+
+
+def test_a_key_that_a_server_repeats_is_in_no_generation(listening: Callable[..., str]) -> None:
+    key = 'k3y"-!'
+    text = json.dumps({"choices": [{"index": 0, "text": f" {key}", "finish_reason": "stop"}]})
+    told = [f"data: {text}\n\n", f"data: {json.dumps({'error': {'message': f'no {key}'}})}\n\n"]
+
+    def answer(connection: socket.socket, number: int) -> None:
+        connection.recv(65536)
+        head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        connection.sendall((head + told[number]).encode())
+
+    class Keyed(Wire):
+        def endpoint(self, form: PromptFormat) -> Endpoint:
+            return Endpoint(self._url, {"X-Key": key})
+
+    one = HttpSession(Keyed(listening(answer)), Letters(), request_timeout_s=5.0)
+    said, failed = (one.generate(PROMPT, 2, "length", time.perf_counter) for _ in range(2))
+    one.close()
+    assert (said.text, failed.error) == (" ***", "server_error: no ***")
 
 
 def test_no_connection_is_an_error_with_a_time() -> None:

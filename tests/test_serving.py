@@ -355,7 +355,7 @@ def test_requests_are_counted_over_all_processes() -> None:
     found = reached(serving, planned, [calm, shaky])
     assert (found.processes, found.scheduled, found.error_share, found.over_saturated) == (2, 200, pytest.approx(0.05), None)
     assert [(one.met, one.total) for one in found.counts] == [(190, 200), (0, 200)]
-    assert found.request_rate == pytest.approx((100 / 99.5 + 90 / 89.5) / 2)
+    assert found.request_rate == pytest.approx((100 / 99.5 + 90 / 99.5) / 2)
     assert not found.failed
     assert verdict(serving, found) == "fails"
 

@@ -82,7 +82,7 @@ def test_who_only_thinks_has_tokens_but_no_content() -> None:
 
 
 def test_the_servers_running_count_is_exact() -> None:
-    """As of vLLM with usage in every event, and of llama.cpp with timings in every event; the last token has no text."""
+    """As of vLLM with usage in every event, and of llama.cpp with timings in every event; the end of sequence has its own."""
     for counted in (
         lambda n: {"usage": {"completion_tokens": n}},
         lambda n: {"timings": {"predicted_n": n, "predicted_ms": 1.0}},
@@ -90,7 +90,51 @@ def test_the_servers_running_count_is_exact() -> None:
         answer = read(
             sse(chat("", **counted(0)), chat("abc", **counted(3)), chat("d", **counted(4)), chat("", "stop", **counted(5)), DONE)
         )
-        assert (answer.event_tokens, answer.output_tokens, answer.uneven) == ((0, 3, 2, 0), 5, False)
+        assert (answer.event_tokens, answer.output_tokens, answer.uneven) == ((0, 3, 1, 1), 5, False)
+
+
+@pytest.mark.parametrize("usage_of", [lambda n: {"usage": {"completion_tokens": n}}, lambda n: {"timings": {"predicted_n": n}}])
+def test_tokens_without_text_are_tokens_where_the_server_counts_them(usage_of: Any) -> None:
+    """As after an ignored end of sequence: special tokens, which no server shows."""
+    role, texts = sse(chat("", **usage_of(0))), ["a", "b", "", "c", "", ""]
+    parts = [sse(chat(text, **usage_of(n))) for n, text in enumerate(texts, 1)]
+    answer = read(role, *parts, sse(chat(None, "length", **usage_of(6))), sse(usage(1, 6), DONE))
+    assert (answer.event_tokens, answer.output_tokens, answer.uneven) == ((0, 1, 1, 1, 1, 1, 1, 0, 0), 6, False)
+    assert (answer.first_content, answer.last_content, answer.error) == (2.0, 7.0, None)
+    parts = [sse(chat("", **usage_of(n))) for n in range(1, 7)]
+    unseen = read(role, *parts, sse(chat(None, "length", **usage_of(6))), sse(usage(1, 6), DONE))
+    assert (unseen.event_tokens, unseen.text, unseen.error) == ((0, 1, 1, 1, 1, 1, 1, 0, 0), "", None)
+    assert (unseen.first_content, unseen.last_content) == (2.0, 7.0)
+    stopped = read(role, *parts, sse(chat(None, "stop", **usage_of(6))), sse(usage(1, 6), DONE))
+    assert (stopped.error or "").startswith("empty: ")
+    thought = read(role, sse(chat(reasoning="hm", **usage_of(1))), sse(chat("", "length", **usage_of(2))), sse(usage(1, 2), DONE))
+    assert (thought.event_tokens, thought.first_content, thought.last_content) == ((0, 1, 1, 0), None, None)
+
+
+def test_a_total_in_every_event_is_no_running_count() -> None:
+    for said in ("", "a"):
+        answer = read(
+            *(sse(chat(text, usage={"completion_tokens": 5})) for text in ("", said)), sse(chat(None, "length"), usage(1, 5), DONE)
+        )
+        assert answer.event_tokens == (0, 5 if said else 0, 0, 0)
+        assert (answer.error or "").startswith("empty") == (said == "")
+
+
+def test_thoughts_that_are_not_shown_come_before_the_first_content() -> None:
+    said = [sse(chat(letter)) for letter in "abcde"]
+    hidden = usage(1, 45, completion_tokens_details={"reasoning_tokens": 40})
+    answer = read(sse(ROLE), *said, sse(chat(None, "stop"), hidden, DONE))
+    assert (answer.event_tokens, answer.output_tokens, answer.uneven) == ((0, 41, 1, 1, 1, 1, 0, 0), 45, False)
+    with_end = read(sse(ROLE), *said, sse(chat(None, "stop"), hidden | {"usage": hidden["usage"] | {"completion_tokens": 46}}, DONE))
+    assert (with_end.event_tokens[:6], with_end.output_tokens) == ((0, 41, 1, 1, 1, 1), 46)
+    shown = read(sse(chat(reasoning="hm")), *said, sse(chat(None, "stop"), usage(1, 6, completion_tokens_details={"reasoning_tokens": 1})))
+    assert shown.event_tokens == (1, 1, 1, 1, 1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("told", [None, [], "x", {"reasoning_tokens": None}, {"reasoning_tokens": 5}, {"reasoning_tokens": -1}])
+def test_thoughts_that_cannot_be_so_many_are_not_believed(told: Any) -> None:
+    answer = read(sse(*map(chat, "abcde")), sse(chat(None, "stop"), usage(1, 5, completion_tokens_details=told), DONE))
+    assert (answer.event_tokens, answer.uneven) == ((1, 1, 1, 1, 1, 0, 0), False)
 
 
 @pytest.mark.parametrize("counts", [(5, 5, 5), (0, 0, 5), (3, 2, 5), (1, 2, 9)])
@@ -100,11 +144,11 @@ def test_a_running_count_that_cannot_be_one_is_not_believed(counts: tuple[int, .
     assert (answer.output_tokens, answer.uneven, answer.event_tokens) == (5, True, (1, 1, 3, 0, 0))
 
 
-def test_the_end_of_sequence_token_counts_with_the_last_text() -> None:
+def test_an_end_of_sequence_without_an_event_counts_with_none() -> None:
     def answer(finish: str) -> Answer:
         return read(sse(chat("a"), chat("b"), chat(None, finish), usage(1, 3), DONE))
 
-    assert (answer("stop").event_tokens, answer("stop").uneven) == ((1, 2, 0, 0), False)
+    assert (answer("stop").event_tokens, answer("stop").output_tokens, answer("stop").uneven) == ((1, 1, 0, 0), 3, False)
     assert answer("length").uneven
 
 
@@ -188,14 +232,24 @@ def body_of(dialect: Dialect, *events: dict[str, Any], output: int | None) -> by
 
 @pytest.mark.parametrize(("dialect", "told"), FORMS)
 @pytest.mark.parametrize("output", [6, None])
-def test_log_probabilities_are_averaged_and_count_tokens(dialect: Dialect, told: Any, output: int | None) -> None:
-    """Text held back comes with the next event that has any, and the last token has none."""
+def test_log_probabilities_are_averaged_and_tell_the_tokens_of_events(dialect: Dialect, told: Any, output: int | None) -> None:
+    """A token may have no text: it was held back, or there is none."""
     events = [told("ab", -0.5, -1), told("", -1.5), told("cde", -2.0, 0), told("", -1.0, finish="length")]
-    answer = read(body_of(dialect, *events, output=output), dialect=dialect)
+    answer = read(body_of(dialect, *events, output=output), dialect=dialect, count=lambda text: len(text) + 1)
     assert answer.error is None
     assert answer.values["mean_log_probability"] == -1.0
-    assert (answer.event_tokens[:4], answer.output_tokens, answer.uneven) == ((2, 0, 4, 0), 6, False)
-    assert answer.token_source == "usage"
+    assert (answer.event_tokens[:4], answer.output_tokens, answer.uneven) == ((2, 1, 2, 1), 6, False)
+    assert answer.token_source == ("usage" if output else "tokenizer")
+
+
+@pytest.mark.parametrize(("dialect", "told"), FORMS)
+def test_log_probabilities_alone_count_nothing(dialect: Dialect, told: Any) -> None:
+    """They may be those of some tokens only: a tokenizer knows better, and without one nobody knows."""
+    body = body_of(dialect, told("a", -1.0), told("🙂", -2.0, finish="length"), output=None)
+    counted, alone = read(body, dialect=dialect, count=lambda text: len(text.encode())), read(body, dialect=dialect)
+    assert (counted.output_tokens, counted.token_source, counted.event_tokens[:2]) == (5, "tokenizer", (1, 4))
+    assert (alone.output_tokens, alone.token_source) == (None, None)
+    assert "mean_log_probability" not in counted.values | alone.values
 
 
 @pytest.mark.parametrize(("dialect", "told"), FORMS)
@@ -203,7 +257,7 @@ def test_the_end_of_sequence_may_have_no_log_probability(dialect: Dialect, told:
     def answer(finish: str) -> Answer:
         return read(body_of(dialect, told("a", -1.0), told("b", -2.0), told("", finish=finish), output=3), dialect=dialect)
 
-    assert (answer("stop").values["mean_log_probability"], answer("stop").event_tokens[:3]) == (-1.5, (1, 2, 0))
+    assert (answer("stop").values["mean_log_probability"], answer("stop").event_tokens[:3]) == (-1.5, (1, 1, 0))
     assert "mean_log_probability" not in answer("length").values
 
 
@@ -351,6 +405,8 @@ def test_a_whole_body_that_is_no_stream() -> None:
         (b"Internal Server Error", "bad_stream"),
         (json.dumps({"choices": [{"message": {"content": "x"}}]}).encode(), "bad_stream"),
         (b'{"error": {"message": "no such model"}}', "server_error"),
+        (json.dumps({"error": {"message": "no such model"}}, indent=2).encode(), "server_error"),
+        (json.dumps({"choices": [{"message": {"content": "x"}}]}, indent=2).encode(), "bad_stream"),
     ]:
         answer = read(body)
         assert (answer.error or "").partition(":")[0] == kind, body
@@ -358,6 +414,20 @@ def test_a_whole_body_that_is_no_stream() -> None:
     assert (read(b"<html>", dialect="ollama-chat").error or "").startswith("bad_stream: ")
     assert read(lines({"error": "model not found"}), dialect="ollama-generate").error == "server_error: model not found"
     assert (read(lines({"response": "a"}), dialect="ollama-generate").error or "").startswith("disconnected: ")
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-completions", "ollama-chat", "ollama-generate"])
+def test_an_error_on_several_lines_keeps_its_words(dialect: Dialect) -> None:
+    body = json.dumps({"error": {"message": "no such model"}}, indent=2).encode()
+    assert read(body[:9], body[9:], dialect=dialect).error == "server_error: no such model"
+    whole = json.dumps({"choices": [{"message": {"content": "x"}}]}, indent=2).encode()
+    assert read(whole, dialect="openai-chat").error == "bad_stream: an answer that is not streamed"
+
+
+def test_an_error_that_is_null_is_none() -> None:
+    said = lines({"response": "a", "error": None}, LAST | {"response": "", "error": None, "eval_count": 1})
+    assert read(said, dialect="ollama-generate").error is None
+    assert read(sse(chat("a", "length", error=None), usage(1, 1), DONE)).error is None
 
 
 def test_a_refusal_is_not_read() -> None:
@@ -439,15 +509,15 @@ def test_the_golden_script_is_read_back() -> None:
 )
 def test_shares_add_up_to_the_total(texts: list[str], total: int | None, data: st.DataObject) -> None:
     counted = data.draw(st.lists(st.one_of(st.none(), st.integers(0, 60)), min_size=len(texts), max_size=len(texts)))
-    tokens, _ = event_tokens(
-        texts, counted, total, data.draw(st.booleans()), data.draw(st.sampled_from([None, len, count_tokens]))
-    )
+    stopped, hidden = data.draw(st.booleans()), data.draw(st.integers(0, 60))
+    tokens, _ = event_tokens(texts, counted, total, stopped, data.draw(st.sampled_from([None, len, count_tokens])), hidden)
     full = [share for share, text in zip(tokens, texts, strict=True) if text]
-    assert all(share == 0 for share, text in zip(tokens, texts, strict=True) if not text)
+    rises = {n for n, upto in enumerate(counted) if upto and upto > max((one or 0 for one in counted[:n]), default=0)}
+    assert all(n in rises for n, (share, text) in enumerate(zip(tokens, texts, strict=True)) if share and not text)
+    assert min(tokens, default=0) >= 0
     if full:
-        assert sum(full) == (total or len(full))
+        assert (total or len(full)) - sum(tokens) in ((0, 1) if stopped and total else (0,))
         assert full[0] >= 1
-        assert min(full) >= 0
 
 
 def test_shares_follow_the_length_of_the_text() -> None:

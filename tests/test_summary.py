@@ -178,10 +178,21 @@ def test_json_form_has_base_units_sentences_and_failures() -> None:
 
 def counted(engine: str, tokens: int | None, **changes: object) -> tuple[PlannedCase, Measurement]:
     planned = make_planned(make_case(engine=engine, prompt_tokens=None, **changes), processes=1)
-    requests = tuple(
-        make_request(f"{engine}{n}", index=n, prompt_tokens=None if tokens is None else tokens + n) for n in range(2)
-    )
-    return planned, make_measurement(f"m-{engine}", planned.case, requests=requests)
+    name = f"{engine}-{planned.case.target}"
+    requests = tuple(make_request(f"{name}{n}", index=n, prompt_tokens=None if tokens is None else tokens + n) for n in range(2))
+    return planned, make_measurement(f"m-{name}", planned.case, requests=requests)
+
+
+def test_servers_of_one_engine_are_counted_apart() -> None:
+    cases = [counted("openai", 11, target="vllm"), counted("openai", 13, target="staging")]
+    report = Report(run=make_run(*(one for one, _ in cases)), measurements=tuple(one for _, one in cases))
+    told = {
+        row.planned.case.target: (one.facts["engine"], one.facts["count"], one.facts["other"])
+        for row in summarize(report)
+        for one in row.warnings
+        if one.kind == "prompt_tokens_differ"
+    }
+    assert told == {"vllm": ("openai on staging", 11.5, 13.5), "staging": ("openai on vllm", 13.5, 11.5)}
 
 
 @pytest.mark.parametrize(

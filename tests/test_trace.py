@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.trace import Trace, TraceEntry, read_trace
+from bench.trace import Trace, TraceChangedError, TraceEntry, read_trace, replayed
 from results.errors import UsageError
+from results.records import Load
+from tests.fakes import make_case, make_planned
 
 DOCUMENTED = re.findall(r"^```jsonl\n(.*?)^```", (Path(__file__).parent.parent / "docs/traces.md").read_text(), re.M | re.S)
 
@@ -60,6 +62,26 @@ def test_milliseconds_and_seconds_are_one_trace_shifted_to_its_start(times: list
     assert theirs.digest == mine.digest
     assert [one.at_s for one in mine.entries] == pytest.approx([(ms - times[0]) / 1000 / speed for ms in times], abs=1e-9)
     assert mine.entries[0].at_s == 0
+
+
+def test_a_part_is_the_first_requests_and_all_within_the_seconds(tmp_path: Path) -> None:
+    trace = read_trace(written(tmp_path / "t.jsonl", *(ours(at) for at in (0, 1, 2, 3))))
+    sizes = {(n, s): len(trace.first(n, s).entries) for n, s in ((1, 0), (3, 0), (1, 2), (1, 2.5), (2, 1), (9, 9))}
+    assert sizes == {(1, 0): 1, (3, 0): 3, (1, 2): 2, (1, 2.5): 3, (2, 1): 2, (9, 9): 4}
+    assert trace.first(4, 0) == trace
+
+
+def test_a_trace_that_changed_is_not_replayed(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.jsonl", ours(0), ours(2), ours(4))
+    part = read_trace(path, speed=2).first(2, 0.5)
+    load = Load(arrivals="trace", trace=part.digest)
+    planned = make_planned(make_case(load=load), iterations=2, min_seconds=0.5)
+    assert replayed(path, planned, speed=2) == part
+    written(path, ours(0), ours(2), ours(9))  # beyond what is replayed
+    assert replayed(path, planned, speed=2) == part
+    written(path, ours(0), ours(3), ours(4))
+    with pytest.raises(TraceChangedError, match="put the trace back, or start a new run"):
+        replayed(path, planned, speed=2)
 
 
 def test_blank_lines_are_skipped_and_the_limit_counts_requests(tmp_path: Path) -> None:

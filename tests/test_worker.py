@@ -1,5 +1,6 @@
 """The worker's own parts; `test_launch` and `test_run` run it as a process."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,12 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import make_case, make_planned
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.engines import support
 from bench.engines.protocol import UnsupportedError
 from bench.engines.server_calls import ServerError
 from bench.engines.server_process import ServerEndedError
-from bench.worker import EngineDiedError, EngineFailedError, Job, cached_share, classify, refusal, source_of
+from bench.worker import EngineDiedError, EngineFailedError, Job, cached_share, classify, lots, refusal, source_of
 from bench.workloads import Prompts
 from results.errors import UsageError
 from results.records import Load
@@ -38,7 +41,7 @@ class OutOfMemoryError(RuntimeError):
         (ServerEndedError("The server was killed by signal 9 (SIGKILL)."), "crash", "signal 9"),
         (EngineDiedError("The server ended with exit code 1."), "crash", "exit code 1"),
         (EngineFailedError("Every request failed (connect: refused)."), "engine_error", "connect: refused"),
-        (RuntimeError("mat1 and mat2\n shapes"), "engine_error", "RuntimeError: mat1 and mat2 shapes"),
+        (RuntimeError("mat1 and mat2\n shapes"), "engine_error", "RuntimeError: mat1 and mat2 shapes. The stderr tail"),
     ],
 )
 def test_exceptions_are_classified(error: Exception, kind: str, words: str) -> None:
@@ -67,6 +70,15 @@ def test_the_context_has_room_for_the_longest_case(prompt: int | None, output: i
     case = make_case(prompt_tokens=prompt, output_tokens=output, turns=turns)
     job = Job(process=0, cases=(make_planned(make_case()), make_planned(case)), prompts={}, warmup=PROMPTS)
     assert source_of(job).context_tokens == context
+
+
+@given(st.lists(st.text(max_size=300)), st.integers(20, 2000))
+def test_requests_are_told_in_lots_of_a_few_bytes(prompts: list[str], most: int) -> None:
+    requests = [{"prompt": prompt} for prompt in prompts]
+    found = list(lots(requests, most))
+    assert [one for lot in found for one in lot] == requests
+    assert all(lot for lot in found)
+    assert all(len(lot) == 1 or sum(len(json.dumps(one)) for one in lot) <= most for lot in found)
 
 
 def test_the_page_cache_is_asked(tmp_path: Path) -> None:

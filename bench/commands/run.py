@@ -65,6 +65,8 @@ def run(
         raise UsageError("--retry-failed goes with --resume RUN.")
     check_tags(tags)
     ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json, pull)
+    if pull and dry_run:
+        raise UsageError("--pull fetches models and --dry-run does nothing: leave one of the two out.")
     given = parse_given(servers)
     if resume:
         return _resume(resume, store_url, tags, ending, given, retry_failed=retry_failed)
@@ -164,7 +166,8 @@ def _pull(expansion: "Expansion", ending: Ending) -> None:
     """Let Ollama servers fetch the models that they lack."""
     from functools import partial
 
-    from bench.engines.ollama import pull
+    from bench.engines.ollama import model_facts, pull
+    from bench.engines.server_calls import ServerCalls, ServerError
 
     listener = _progress(ending, 0)
 
@@ -175,7 +178,12 @@ def _pull(expansion: "Expansion", ending: Ending) -> None:
     with listener:
         for target, weights in dict.fromkeys((str(case.target), case.weights) for case in cases):
             server, model = expansion.servers[target], expansion.models[weights]
-            pull(server.url, model.name, partial(tell, model), name=server.name)
+            try:
+                model_facts(ServerCalls(server.url, server.name), model.name)
+            except ServerError as error:
+                if error.kind != "missing_weights":
+                    raise
+                pull(server.url, model.name, partial(tell, model), name=server.name)
 
 
 def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form") -> "Path | None":

@@ -46,7 +46,11 @@ def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()
         able = engine_class(engine)
         if issubclass(able, Informed):
             prefix = f"{source.server.name} " if source.server else ""
-            facts |= {prefix + name: value for name, value in able.facts(source).items()}
+            try:
+                told = able.facts(source)
+            except Exception as error:  # noqa: BLE001 it may be another package's, and no reason to measure nothing
+                told = {f"{engine} facts": f"failed with {type(error).__name__}"}
+            facts |= {prefix + name: value for name, value in told.items()}
     return Environment(facts=facts)
 
 

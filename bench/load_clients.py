@@ -97,6 +97,8 @@ class LoadClients:
         for number, phase in enumerate(phases):
             self._tell(phase_line(phase), number)
         self._gather("ready")
+        if self._gone:
+            raise ClientEndedError(self._ending(min(self._gone)), ())
         self._tell(line("go", start=self._clock() + START_S))
         self._gather("ended", listen, next_turn)
         self._tell(line("report"))

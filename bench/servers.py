@@ -110,6 +110,8 @@ def find_server(name: str, specs: Mapping[str, ServerSpec], given: Mapping[str, 
         fine = False
     if not fine:
         raise UsageError(f"The URL of server {name} is not http:// or https:// with a host: correct it.")
+    if re.search(r"[?#\s]", url) or not url.isprintable():
+        raise UsageError(f"The URL of server {name} has more than scheme, host, port and path: leave out what is after the path.")
     if parts.username is not None:
         raise UsageError(
             f"The URL of server {name} holds a user name or password: name the variable with the key as api_key_env."

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.engines.protocol import Server, Source, Support
 from bench.preparing import be_first_to_go
-from bench.trace import read_trace
+from bench.trace import read_trace, replayed
 from bench.workloads import Prompts
 from results.records import Case, FailureKind, PlannedCase, Request, RowWarning
 
@@ -225,7 +225,7 @@ def _measure_load(
         raise UnsupportedError(
             "the engine says that it can be put under load, but its session is no server's: report it to its author."
         )
-    trace = read_trace(job.trace, speed=job.trace_speed) if job.trace else None
+    trace = replayed(job.trace, planned, speed=job.trace_speed) if job.trace else None
     outcome = measure_load(
         session, planned, job.process, job.prompts[planned.case.workload], job.warmup, origin, tools, phase, seed=job.seed, trace=trace
     )  # fmt: skip

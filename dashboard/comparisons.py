@@ -50,9 +50,9 @@ def ratios_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
 
 def band(row: ComparisonRow) -> tuple[float | None, float | None]:
     """The margin's ends as ratios."""
-    if row.margin is None or (row.is_score and not row.a.value):
+    if row.margin is None or (row.in_points and not row.a.value):
         return None, None
-    if row.is_score:
+    if row.in_points:
         return 1 - row.margin / row.a.value, 1 + row.margin / row.a.value
     return math.exp(-row.margin), math.exp(row.margin)
 

@@ -24,7 +24,6 @@ Clock = Callable[[], float]
 
 MAX_IDLE_S = 4.0
 """Servers close idle connections after five seconds and more; one that dies just as it is used again is an error."""
-_URL_SAFE = "/?%:@!$&'()*+,;=~-._"
 STALE_WITHIN_S = 0.1
 """For which the end of a connection may be on its way when it is used again."""
 
@@ -182,7 +181,7 @@ def _checked(url: str) -> SplitResult:
     except ValueError:
         fine = False
     if not fine:
-        raise UsageError(f"{url.rpartition('@')[2]!r} is no address of a server: write it as http://HOST:PORT/PATH.")
+        raise UsageError("A server's URL is no address: write it as http://HOST:PORT/PATH.")
     if parts.username is not None:
         raise UsageError("A server's address must not hold a user name or password: name the environment variable with the key.")
     return parts

@@ -104,7 +104,7 @@ def _steady_output_tps(measurement: Measurement) -> float | None:
     """Tokens of the events from the end of the first request, but not of the ramp, to the last time that one was sent."""
     done = [request for request in measurement.requests if not request.error]
     ends = [request.last_content_s for request in done if request.last_content_s is not None]
-    if not ends:
+    if not ends or any(request.output_tokens is None for request in done):
         return None
     full = min(request.scheduled_s for request in measurement.requests) + measurement.values.get("ramp_s", 0.0)
     start, end = max(min(ends), full), max(request.sent_s for request in done)

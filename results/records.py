@@ -270,7 +270,7 @@ ERROR_KINDS = {
     "server_error": "an error inside the stream",
     "bad_stream": "bytes that are not the protocol",
     "empty": "an answer without a token",
-    "unsent": "never sent: too many had failed before",
+    "unsent": "never sent: too many had failed before, the server had ended, or the time was over",
 }
 """The kinds of errors of requests to servers, with their meaning."""
 

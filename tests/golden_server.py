@@ -14,12 +14,14 @@ import asyncio
 import gc
 import json
 import random
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -42,12 +44,16 @@ class Script:
     """An empty chunk at once, before the first token (chat only)."""
     reasoning: int = 0
     """So many of the tokens are thought, not said."""
+    hidden: int = 0
+    """So many more are thought before them and only counted, never sent."""
+    unseen: int = 0
+    """So many tokens at the end have no text, as those after an ignored end of sequence."""
     per_event: int = 1
     usage: str = "end"
     """`end`, `each`, `finish` (with the last chunk), `none`, `wrong`, `broken`."""
     finish: str | None = "length"
     eos: bool = False
-    """The usage counts one more, which has no text."""
+    """The usage counts one more at the end, which has no event."""
     done: bool = True
     piece_bytes: int = 0
     """An event is written in pieces of this size, also through characters."""
@@ -80,7 +86,7 @@ def token_text(number: int) -> str:
 
 def golden_text(script: Script) -> str:
     """What an answer without a fault says."""
-    return "".join(token_text(number) for number in range(script.reasoning, script.tokens))
+    return "".join(token_text(number) for number in range(script.reasoning, script.tokens - script.unseen))
 
 
 def count_tokens(text: str) -> int:
@@ -115,12 +121,12 @@ def writes_of(script: Script, chat: bool) -> Iterator[Write]:
             if number == script.stall_at:
                 at += script.stall_s
         thought = "".join(token_text(number) for number in numbers if number < script.reasoning)
-        said = "".join(token_text(number) for number in numbers if number >= script.reasoning)
+        said = "".join(token_text(number) for number in numbers if script.reasoning <= number < script.tokens - script.unseen)
         choice: dict[str, Any] = {"index": 0, "finish_reason": None}
         choice |= {"delta": {"content": said, "reasoning_content": thought or None}} if chat else {"text": said}
         usage = {"usage": _usage(script, numbers[-1] + 1)} if script.usage == "each" else {}
-        silent = script.eos and numbers[-1] == script.tokens - 1
-        yield from _pieces(script, at, _event(script, {"choices": [choice]} | usage), len(numbers) + silent)
+        carried = len(numbers) + (0 if start else script.hidden)
+        yield from _pieces(script, at, _event(script, {"choices": [choice]} | usage), carried)
         if script.pings:
             yield Write(at, f": ping{end}{end}".encode())
     if script.fault == "garbage":
@@ -142,8 +148,10 @@ def writes_of(script: Script, chat: bool) -> Iterator[Write]:
 def _usage(script: Script, tokens: int) -> dict[str, Any]:
     if script.usage == "broken":
         return {"prompt_tokens": True, "completion_tokens": -1}
-    said = 3 * tokens if script.usage == "wrong" else tokens + (script.eos and tokens == script.tokens)
-    return {"prompt_tokens": script.prompt_tokens, "completion_tokens": said, "total_tokens": script.prompt_tokens + said}
+    ended = script.eos and tokens == script.tokens
+    said = 3 * tokens if script.usage == "wrong" else script.hidden + tokens + ended
+    details = {"completion_tokens_details": {"reasoning_tokens": script.hidden}} if script.hidden else {}
+    return {"prompt_tokens": script.prompt_tokens, "completion_tokens": said, "total_tokens": script.prompt_tokens + said} | details
 
 
 def _event(script: Script, fields: dict[str, Any]) -> bytes:
@@ -228,11 +236,15 @@ def script_of(request: dict[str, Any]) -> Script:
     return Script(**asked)
 
 
-async def _serve() -> None:
+async def _serve(certificate: str | None) -> None:
     loop = asyncio.get_running_loop()
     records: dict[str, Any] = {}
     server = await loop.create_server(lambda: Player(records), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if secure and certificate:
+        secure.load_cert_chain(certificate)
+    tls = await loop.create_server(lambda: Player(records), "127.0.0.1", 0, backlog=1024, ssl=secure)
+    print(*(one.sockets[0].getsockname()[1] for one in (server, tls)), flush=True)
     gc.freeze()
     gc.disable()
     ended = asyncio.Event()
@@ -241,13 +253,21 @@ async def _serve() -> None:
 
 
 class GoldenServer:
-    """The server in a process of its own, which ends with the block, and with us."""
+    """The server in a process of its own, which ends with the block, and with us.
+
+    Args:
+        certificate: a PEM file with its key, with which it listens for TLS too.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self._certificate = certificate
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-P", __file__]
+        command = [sys.executable, "-P", __file__, *([str(self._certificate)] if self._certificate else [])]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        port, tls_port = map(int, self._process.stdout.readline().split())
+        self.url, self.tls_chat_url = f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls_port}/v1/chat/completions"
         self.chat_url = f"{self.url}/v1/chat/completions"
         self.completions_url = f"{self.url}/v1/completions"
         return self
@@ -272,4 +292,4 @@ class GoldenServer:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(sys.argv[1] if len(sys.argv) > 1 else None))

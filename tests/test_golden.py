@@ -2,18 +2,24 @@
 
 import asyncio
 import gc
+import shutil
+import ssl
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import make_request
 from golden_server import GoldenServer, Script, body, count_tokens, golden_text
 
 from monitor.http import Client, Endpoint, Exchange
 from monitor.stream import Answer, Dialect, read_answer
+from results.metrics import request_values
 
 TIMEOUT_S = 30.0
 Reader = Callable[[Exchange], Answer]
@@ -25,9 +31,9 @@ def golden() -> Iterator[GoldenServer]:
         yield server
 
 
-def ask(url: str, *scripts: Script, timeout_s: float = TIMEOUT_S) -> list[Exchange]:
+def ask(url: str, *scripts: Script, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None) -> list[Exchange]:
     async def run() -> list[Exchange]:
-        client = Client(Endpoint(url), time.perf_counter, timeout_s)
+        client = Client(Endpoint(url), time.perf_counter, timeout_s, ssl_context=tls)
         exchanges = await asyncio.gather(*(client.exchange(client.render(body(script))) for script in scripts))
         await client.close()
         return exchanges
@@ -42,8 +48,9 @@ def reader(dialect: Dialect = "openai-chat") -> Reader:
 def check_counts(answer: Answer, script: Script) -> None:
     assert answer.error is None
     assert answer.text == golden_text(script)
-    assert answer.output_tokens == script.tokens + script.eos
-    assert sum(answer.event_tokens) == script.tokens + script.eos
+    sent = script.hidden + script.tokens
+    assert answer.output_tokens == sent + script.eos
+    assert sum(answer.event_tokens) == sent
     assert answer.prompt_tokens == (None if script.usage in ("none", "broken") else script.prompt_tokens)
     assert answer.finish_reason == script.finish
     assert not answer.uneven
@@ -80,6 +87,10 @@ EVERY_WAY = {
     "no usage": Script(usage="none", per_event=2, tpot_s=0.01),
     "broken usage": Script(usage="broken", tpot_s=0.01),
     "an end-of-sequence token": Script(eos=True, finish="stop", tpot_s=0.01),
+    "tokens without text": Script(unseen=5, usage="each", tpot_s=0.01),
+    "no text at all": Script(unseen=8, usage="each", tpot_s=0.01),
+    "thoughts that are not sent": Script(hidden=450, tpot_s=0.01),
+    "thoughts that are not sent, counted as it goes": Script(hidden=450, usage="each", tpot_s=0.01),
     "thinking": Script(reasoning=3, tpot_s=0.01),
     "split characters": Script(piece_bytes=5, piece_gap_s=0.0002, tokens=4, tpot_s=0.01),
     "slow start": Script(head_after_s=0.05, ttft_s=0.06, tpot_s=0.01),
@@ -96,6 +107,31 @@ def test_counts_and_times_in_every_way(golden: GoldenServer, name: str) -> None:
     script = replace(EVERY_WAY[name], id=name)
     (exchange,) = ask(golden.chat_url, script)
     check(reader(), script, golden, exchange)
+
+
+@pytest.mark.parametrize("name", [name for name, script in EVERY_WAY.items() if not script.reasoning and script.per_event == 1])
+def test_a_token_costs_the_gap_between_two_in_every_way(golden: GoldenServer, name: str) -> None:
+    script = EVERY_WAY[name]
+    answer = reader()(ask(golden.chat_url, script)[0])
+    assert answer.first_content and answer.last_content
+    request = make_request(
+        "q", event_times_s=answer.event_times, event_tokens=answer.event_tokens, output_tokens=answer.output_tokens,
+        first_content_s=answer.first_content, last_content_s=answer.last_content,
+    )  # fmt: skip
+    assert request_values("tpot_s", request) == (pytest.approx((answer.last_content - answer.first_content) / (script.tokens - 1)),)
+    assert answer.last_content - answer.first_content > 0.9 * script.tpot_s * (script.tokens - 1)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_counts_and_times_over_tls(tmp_path: Path) -> None:
+    pem, script = tmp_path / "both.pem", Script(id="tls", tpot_s=0.01)
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", *subject]
+    done = subprocess.run([*made, "-keyout", "-"], check=True, capture_output=True, cwd=tmp_path)
+    pem.write_bytes(done.stdout)
+    with GoldenServer(pem) as secure:
+        (exchange,) = ask(secure.tls_chat_url, script, tls=ssl.create_default_context(cafile=pem))
+        check(reader(), script, secure, exchange)
 
 
 def test_plain_completions_in_every_way(golden: GoldenServer) -> None:

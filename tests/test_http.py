@@ -457,18 +457,27 @@ def test_ipv6() -> None:
     assert asyncio.run(run()).error is None
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
-def test_https_verifies_the_certificate(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+NEEDS_OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+
+
+def tls_of(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """What a server with a certificate of its own for 127.0.0.1 needs, and that certificate."""
+    key, certificate = folder / "key.pem", folder / "cert.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", *subject]
     subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     serving.load_cert_chain(certificate, key)
+    return serving, certificate
 
-    async def run(context: ssl.SSLContext | None) -> list[Exchange]:
+
+@NEEDS_OPENSSL
+def test_https_verifies_the_certificate(tmp_path: Path) -> None:
+    serving, certificate = tls_of(tmp_path)
+
+    async def run(context: ssl.SSLContext | None, host: str = "127.0.0.1") -> list[Exchange]:
         async with server(OK, ssl=serving) as (_, port):
-            ours = Client(Endpoint(f"https://127.0.0.1:{port}/"), time.perf_counter, 5.0, ssl_context=context)
+            ours = Client(Endpoint(f"https://{host}:{port}/"), time.perf_counter, 5.0, ssl_context=context)
             exchanges = [await ours.exchange(ours.render(b"{}")) for _ in range(2)]
             await ours.close()
             return exchanges
@@ -477,6 +486,46 @@ def test_https_verifies_the_certificate(tmp_path: Path) -> None:
     assert (first.error, content(first), second.error, second.connect_s) == (None, b"ok", None, None)
     unknown, _ = asyncio.run(run(None))
     assert (unknown.error or "").startswith("connect: the certificate cannot be verified: ")
+    assert "self" in (unknown.error or "")
+    elsewhere, _ = asyncio.run(run(ssl.create_default_context(cafile=certificate), "127.1"))
+    assert elsewhere.error == "connect: the certificate cannot be verified: it is for another host"
+
+
+@NEEDS_OPENSSL
+def test_over_tls_sent_is_when_it_went_however_far_the_server_is(tmp_path: Path) -> None:
+    """What the server says after the handshake, its session tickets, comes a way later than the request goes."""
+    way_s, came = 0.1, []
+    serving, certificate = tls_of(tmp_path)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await reader.read(2**16):
+            loop.call_later(delay_s, writer.write, data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        came.append(time.perf_counter())
+        await asyncio.sleep(way_s)  # so that the tickets, which are on their way, come well before the answer
+        writer.write(OK)
+
+    async def run() -> Exchange:
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+            await asyncio.gather(forward(reader, back, 0), forward(there, writer, way_s))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving)
+        proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
+        url, trusting = f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/", ssl.create_default_context(cafile=certificate)
+        ours = Client(Endpoint(url), time.perf_counter, 5.0, ssl_context=trusting)
+        exchange = await ours.exchange(ours.render(b"{}"))
+        await ours.close()
+        proxy.close()
+        server.close()
+        return exchange
+
+    exchange = asyncio.run(run())
+    assert exchange.error is None and exchange.sent
+    assert exchange.sent <= came[0]
 
 
 def test_a_connection_that_the_server_had_closed_is_no_error_of_the_request() -> None:

@@ -17,7 +17,7 @@ from queue_server import QueueServer
 from terminal import run_bench
 
 from bench.serving import R20
-from results.errors import StoreError
+from results.errors import GemmeterError
 from results.records import Report
 from results.store import Store
 
@@ -60,7 +60,7 @@ def the_report() -> Report:
 def measured() -> int:
     try:
         return len(the_report().measurements)
-    except StoreError:  # it is being made
+    except GemmeterError:  # it is being made
         return 0
 
 

@@ -20,28 +20,37 @@ def engines(as_json: bool) -> int:
     from bench.engines import engine_names, support
     from bench.environment import installed
     from bench.tables import Column, Fitted, console, table
+    from results.errors import UsageError
 
-    able = {name: support(name) for name in engine_names()}
+    able: dict[str, Support] = {}
+    broken: dict[str, str] = {}
+    for name in engine_names():
+        try:
+            able[name] = support(name)
+        except UsageError as error:  # of another package; the others are there all the same
+            broken[name] = str(error)
     versions = {name: {package: installed(package) for package in one.packages} for name, one in able.items()}
     if as_json:
-        click.echo(
-            json.dumps([{"name": name, **asdict(one), "versions": versions[name]} for name, one in able.items()], indent=2)
-        )
+        rows = [{"name": name, **asdict(one), "versions": versions[name]} for name, one in able.items()]
+        click.echo(json.dumps([*rows, *({"name": name, "error": why} for name, why in broken.items())], indent=2))
         return 0
     loads = {"folder": "safetensors", "gguf": "GGUF", "served": "what its server has"}
-    found = list(able.values())
-    first = [Column("Engine", list(able)), Column("Loads", [loads[one.weights] for one in found], wraps=11)]
-    where = Column("Devices", [", ".join(one.devices) for one in found], wraps=8)
+    found, unknown = list(able.values()), [""] * len(broken)
+    first = [
+        Column("Engine", [*able, *broken]),
+        Column("Loads", [*(loads[one.weights] for one in found), *unknown], wraps=11),
+    ]
+    where = Column("Devices", [*(", ".join(one.devices) for one in found), *unknown], wraps=8)
     more = [
-        Column("Quantizations", [", ".join(one.quantizations) for one in found], wraps=13),
-        Column("Modalities", [", ".join(one.modalities) for one in found]),
-        Column("Log-probabilities", [_yes(one.log_probabilities) for one in found]),
-        Column("Counts from", [one.token_counts for one in found]),
-        Column("Batch", [_yes(one.batch) for one in found]),
+        Column("Quantizations", [*(", ".join(one.quantizations) for one in found), *unknown], wraps=13),
+        Column("Modalities", [*(", ".join(one.modalities) for one in found), *unknown]),
+        Column("Log-probabilities", [*(_yes(one.log_probabilities) for one in found), *unknown]),
+        Column("Counts from", [*(one.token_counts for one in found), *unknown]),
+        Column("Batch", [*(_yes(one.batch) for one in found), *unknown]),
     ]
     last = [
-        Column("Load", [_yes(one.concurrent) for one in found]),
-        Column("Needs", [_needs(versions[name], one) for name, one in able.items()], wraps=18),
+        Column("Load", [*(_yes(one.concurrent) for one in found), *unknown]),
+        Column("Needs", [*(_needs(versions[name], one) for name, one in able.items()), *broken.values()], wraps=18),
     ]
     console().print(Fitted((table([*first, where, *more, *last]), table([*first, where, *last]))))
     return 0

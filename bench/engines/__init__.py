@@ -37,7 +37,7 @@ def engine_class(name: str) -> type[Engine]:
     """The class of this engine; importing its module needs none of its packages.
 
     Raises:
-        UsageError: there is no such engine, or the package that offers it cannot be imported.
+        UsageError: there is no such engine, or the package that offers it cannot be imported, or offers something else.
     """
     if name in ENGINES:
         module, attribute = ENGINES[name].split(":")
@@ -46,11 +46,14 @@ def engine_class(name: str) -> type[Engine]:
         raise UsageError(f"There is no engine {name!r}{nearest(name, engine_names())} `bench engines` shows them all.")
     point = plugins()[name]
     try:
-        return point.load()  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
+        found = point.load()
+    except Exception as error:  # noqa: BLE001 a package that is broken may raise anything
         raise UsageError(
             f"The engine {name!r} of {point.value} cannot be imported ({error}): mend or remove that package."
         ) from error
+    if not isinstance(found, type) or not isinstance(getattr(found, "support", None), Support):
+        raise UsageError(f"The engine {name!r} of {point.value} is no class with a `support`: mend or remove that package.")
+    return found
 
 
 def support(name: str) -> Support:

@@ -24,19 +24,20 @@ class LlamaServerCodec:
     def encode(self, text: str, form: PromptFormat) -> Sequence[int]:
         if form == "plain":
             return self._tokenize(text, special=True)
-        answer = _ask_for_chat(self._calls, "/apply-template", {"messages": _messages(text)})
+        answer = _ask_for_chat(self._calls, {"prompt": str}, "/apply-template", {"messages": _messages(text)})
         return self._tokenize(answer["prompt"], special=True)
 
     def decode(self, ids: Sequence[int]) -> str:
         if self._specials is None:
             self._specials = self._tokenize("", special=True)
-        return str(self._calls.ask("/detokenize", {"tokens": _without(self._specials, ids)})["content"])
+        answer = self._calls.ask_for({"content": str}, "/detokenize", {"tokens": _without(self._specials, ids)})
+        return str(answer["content"])
 
     def recount(self, text: str) -> int:
         return len(self._tokenize(text, special=False))
 
     def _tokenize(self, text: str, *, special: bool) -> list[int]:
-        return list(self._calls.ask("/tokenize", {"content": text, "add_special": special})["tokens"])
+        return list(self._calls.ask_for({"tokens": list}, "/tokenize", {"content": text, "add_special": special})["tokens"])
 
 
 class VllmCodec:
@@ -53,19 +54,20 @@ class VllmCodec:
         if form == "plain":
             return self._tokenize(text, special=True)
         body = {"model": self._model, "messages": _messages(text), "add_generation_prompt": True}
-        return list(_ask_for_chat(self._calls, "/tokenize", body)["tokens"])
+        return list(_ask_for_chat(self._calls, {"tokens": list}, "/tokenize", body)["tokens"])
 
     def decode(self, ids: Sequence[int]) -> str:
         if self._specials is None:
             self._specials = self._tokenize("", special=True)
-        answer = self._calls.ask("/detokenize", {"model": self._model, "tokens": _without(self._specials, ids)})
-        return str(answer["prompt"] if "prompt" in answer else answer["text"])
+        answer = self._calls.ask_for({}, "/detokenize", {"model": self._model, "tokens": _without(self._specials, ids)})
+        return str(answer["prompt"] if "prompt" in answer else answer.get("text", ""))
 
     def recount(self, text: str) -> int:
         return len(self._tokenize(text, special=False))
 
     def _tokenize(self, text: str, *, special: bool) -> list[int]:
-        return list(self._calls.ask("/tokenize", {"model": self._model, "prompt": text, "add_special_tokens": special})["tokens"])
+        body = {"model": self._model, "prompt": text, "add_special_tokens": special}
+        return list(self._calls.ask_for({"tokens": list}, "/tokenize", body)["tokens"])
 
 
 class FolderCodec:
@@ -122,10 +124,10 @@ def _messages(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def _ask_for_chat(calls: ServerCalls, path: str, body: dict[str, Any]) -> Any:
+def _ask_for_chat(calls: ServerCalls, wanted: dict[str, type], path: str, body: dict[str, Any]) -> dict[str, Any]:
     """A call that fails where the model has no chat template."""
     try:
-        return calls.ask(path, body)
+        return calls.ask_for(wanted, path, body)
     except ServerError as error:
         if error.status is None or error.status in (401, 403):
             raise

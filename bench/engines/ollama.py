@@ -109,12 +109,13 @@ class Ollama:
 
     @staticmethod
     def facts(source: Source) -> dict[str, Scalar]:
-        """Version of the server; digest, format and longest context of the model."""
+        """Version of the server; digest, format and longest context of the model, under its name: one server may have many."""
         name, url = (source.server.name, source.server.url) if source.server else ("ollama", DEFAULT_URL)
         try:
-            return model_facts(ServerCalls(url, name), source.model)
+            told = model_facts(ServerCalls(url, name), source.model)
         except ServerError:  # the run will say so
             return {}
+        return {fact if fact == "server_version" else f"{source.model} {fact}": value for fact, value in told.items()}
 
     def load(self, source: Source, case: Case) -> OllamaSession:
         """Bring the model into memory, from the beginning: one that is there already is taken out first.
@@ -129,7 +130,7 @@ class Ollama:
         if case.log_probabilities and _is_older(str(version), LOG_PROBABILITIES_SINCE):
             raise UnsupportedError(f"Ollama {version} has no log-probabilities: update it, or leave log_probabilities out.")
         codec: Codec = FolderCodec(source.server.tokenizer) if source.server and source.server.tokenizer else NoCodec()
-        options = {"num_ctx": source.context_tokens} | ({"num_thread": case.threads} if case.threads else {})
+        options = {"num_ctx": source.context_tokens}
         was_loaded = running(calls, source.model) is not None
         if was_loaded:
             unload(calls, source.model)
@@ -158,15 +159,15 @@ def model_facts(calls: ServerCalls, model: str) -> dict[str, Scalar]:
     Raises:
         ServerError: Ollama does not answer, or lacks the model.
     """
-    version = calls.ask("/api/version")["version"]
-    installed = {str(one["model"]): one for one in calls.ask("/api/tags")["models"]}
+    version = calls.ask_for({"version": str}, "/api/version")["version"]
+    installed = {str(one.get("model")): one for one in _models(calls, "/api/tags")}
     if full_name(model) not in installed:
         close = get_close_matches(full_name(model), installed, n=1, cutoff=0.5)
         hint = f", did you mean {close[0]!r}?" if close else "."
         raise ServerError(
             f"The server {calls.name} has no model {model!r}{hint} `ollama pull {model}` fetches it.", kind="missing_weights"
         )
-    shown = calls.ask("/api/show", {"model": model})
+    shown = calls.ask_for({}, "/api/show", {"model": model})
     info = shown.get("model_info") or {}
     return {
         "server_version": version,
@@ -178,7 +179,11 @@ def model_facts(calls: ServerCalls, model: str) -> dict[str, Scalar]:
 
 def running(calls: ServerCalls, model: str) -> dict[str, Any] | None:
     """What Ollama says of the model in memory; `None` when it is not there."""
-    return next((one for one in calls.ask("/api/ps")["models"] if one.get("model") == full_name(model)), None)
+    return next((one for one in _models(calls, "/api/ps") if one.get("model") == full_name(model)), None)
+
+
+def _models(calls: ServerCalls, path: str) -> list[dict[str, Any]]:
+    return [one for one in calls.ask_for({"models": list}, path)["models"] if isinstance(one, dict)]
 
 
 def unload(calls: ServerCalls, model: str, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -161,13 +161,14 @@ def preset_of(server: Server) -> Preset:
 
 
 def key_headers(server: Server, preset: Preset, environ: Mapping[str, str]) -> dict[str, str]:
-    """The key as a header: that of the variable which the server names; the preset's own only for its own hosts.
+    """The key as a header: that of the variable which the server names; the preset's own only for its own hosts, over https.
 
     Raises:
         ServerError: the variable is not set, or holds what is no key.
     """
-    host = urlsplit(server.url).hostname or ""
-    own = preset.key_env if preset.key_host and host.endswith(preset.key_host) else None
+    url = urlsplit(server.url)
+    is_own = url.scheme == "https" and preset.key_host and (url.hostname or "").endswith(preset.key_host)
+    own = preset.key_env if is_own else None
     variable = server.api_key_env or own
     if variable is None:
         return {}
@@ -224,6 +225,6 @@ def codec_of(server: Server, preset: Preset, model: str, headers: Mapping[str, s
     )
     try:
         codec.recount("a")
-    except (ServerError, KeyError, TypeError):  # behind a gateway, or switched off
+    except ServerError:  # behind a gateway, or switched off
         return NoCodec()
     return codec

@@ -13,7 +13,7 @@ class Preset:
     url: str | None = None
     """Base URL unless another one is given."""
     key_env: str | None = None
-    """The environment variable with the key, unless another one is given; for hosts that end in `key_host` and no others."""
+    """The environment variable with the key, unless another one is given; for https and hosts that end in `key_host`, no others."""
     key_host: str = ""
     chat_only: bool = False
     """There is no endpoint for plain completions."""

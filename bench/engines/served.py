@@ -59,7 +59,7 @@ class HttpSession:
         self._runner = asyncio.Runner()
         self._clients: dict[tuple[PromptFormat, Clock], Client] = {}
         self.endpoint, self.dialect, self.body = wire.endpoint, wire.dialect, wire.body
-        self.encode, self.decode, self.recount = codec.encode, codec.decode, codec.recount
+        self.encode, self.decode = codec.encode, codec.decode
         self.server_pid = server.pid if server else None
 
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
@@ -83,11 +83,14 @@ class HttpSession:
             await asyncio.sleep(0)
         return await client.exchange(client.render(body))
 
-    def _count(self, text: str) -> int:
+    def recount(self, text: str) -> int | None:
         try:
-            return self._codec.recount(text) or 0
+            return self._codec.recount(text)
         except ServerError:  # the server that could tell is gone
-            return 0
+            return None
+
+    def _count(self, text: str) -> int:
+        return self.recount(text) or 0
 
     def values(self) -> dict[str, float]:
         return dict(self._facts)

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +63,23 @@ class ServerCalls:
         except ValueError as error:
             raise ServerError(f"{self._who} answered {path} with something else than JSON: check its URL.", status=200) from error
 
+    def ask_for(
+        self, wanted: Mapping[str, type], path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
+        """The answer to `ask`: an object that has these names, of these types.
+
+        Raises:
+            ServerError: as `ask`, or the answer is another: what answers is no such server.
+        """
+        answer = self.ask(path, body, timeout_s=timeout_s)
+        if not isinstance(answer, dict) or not all(isinstance(answer.get(name), kind) for name, kind in wanted.items()):
+            raise ServerError(
+                f"{self._who} answered {path} without {' and '.join(wanted)}: it is another kind of server: "
+                "check its URL and its preset.",
+                status=200,
+            )
+        return answer
+
     def lines(self, path: str, body: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S) -> Iterator[dict[str, Any]]:
         """The objects of a streamed answer, one JSON object a line; `timeout_s` is that of each read.
 
@@ -74,8 +91,11 @@ class ServerCalls:
                 for line in answer:
                     if line.strip():
                         found = json.loads(line)
-                        if "error" in found:
-                            raise ServerError(f"{self._who} failed at {path}: {found['error']}")
+                        if not isinstance(found, dict):
+                            raise ValueError("no object")
+                        if found.get("error"):
+                            said = excerpt(without_secrets(str(found["error"]), self.headers))
+                            raise ServerError(f"{self._who} failed at {path}: {said}")
                         yield found
         except (OSError, HTTPException) as error:
             raise self._failed(path, error) from error
@@ -102,6 +122,8 @@ class ServerCalls:
                     status=error.code,
                 )
             return ServerError(f"{self._who} answered {path} with {error.code}{said}.", status=error.code)
+        if isinstance(error, InvalidURL):  # its words hold the URL
+            return ServerError(f"{self._who} cannot be asked: its URL holds what no address can: correct it.")
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ConnectionRefusedError):
             port = urlsplit(self.root).port

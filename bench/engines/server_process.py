@@ -54,10 +54,13 @@ class ServerProcess:
         )
         self.pid = self._process.pid
         try:
-            while not self._healthy():
-                if reason := self.ended():
+            healthy = False
+            while not healthy:
+                healthy = self._healthy()
+                if reason := self.ended():  # also where somebody is healthy: another process may have taken the port
                     raise ServerEndedError(f"{reason} It had not begun to answer: its last lines say why.")
-                time.sleep(POLL_S)
+                if not healthy:
+                    time.sleep(POLL_S)
         except BaseException:
             self.close()
             raise
@@ -81,7 +84,8 @@ class ServerProcess:
         if code is None:
             return None
         if code < 0:
-            return f"The server was killed by signal {-code} ({signal.Signals(-code).name})."
+            name = next((one.name for one in signal.Signals if one == -code), "real-time")
+            return f"The server was killed by signal {-code} ({name})."
         return f"The server ended with exit code {code}."
 
     def close(self) -> None:

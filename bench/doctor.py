@@ -14,6 +14,7 @@ from bench.environment import installed, this_machine
 from bench.weights import cached_weights
 from monitor import devices
 from results.database import parse_url, sqlite_path, wal_is_safe
+from results.errors import UsageError
 from results.format import number, quantity
 
 BUSY = 0.05
@@ -101,7 +102,11 @@ def _cpu_percent(process: psutil.Process) -> float:
 def _engines() -> list[Finding]:
     found = []
     for engine in engine_names():
-        able = support(engine)
+        try:
+            able = support(engine)
+        except UsageError as error:
+            found.append(Finding("engine", "missing", f"{engine}: {error}", "mend or remove the package that offers it"))
+            continue
         versions = {package: installed(package) for package in able.packages}
         missing = [package for package, version in versions.items() if version is None]
         if missing:

@@ -285,6 +285,8 @@ def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
     Raises:
         UsageError: values of one case contradict each other.
     """
+    if case.target and point["threads"] != "auto":
+        raise UsageError(f"{suite.name}: threads are the server's own affair where it was not started here: leave them out.")
     if point["min_seconds"] >= point["timeout_s"]:
         raise UsageError(
             f"{suite.name}: min_seconds {point['min_seconds']:g} must be less than timeout_s {point['timeout_s']:g}."

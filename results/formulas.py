@@ -41,7 +41,7 @@ def tokens(request: Request) -> Sequence[float]:
 
 
 def content(request: Request) -> Sequence[float]:
-    """Events with visible content."""
+    """Events with a token from the first visible content on; those without text cannot be told from the others."""
     first = request.first_content_s
     return _some([] if first is None else [time for time in tokens(request) if time >= first], "No visible content came.")
 

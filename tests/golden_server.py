@@ -151,7 +151,11 @@ def _usage(script: Script, tokens: int) -> dict[str, Any]:
     ended = script.eos and tokens == script.tokens
     said = 3 * tokens if script.usage == "wrong" else script.hidden + tokens + ended
     details = {"completion_tokens_details": {"reasoning_tokens": script.hidden}} if script.hidden else {}
-    return {"prompt_tokens": script.prompt_tokens, "completion_tokens": said, "total_tokens": script.prompt_tokens + said} | details
+    return {
+        "prompt_tokens": script.prompt_tokens,
+        "completion_tokens": said,
+        "total_tokens": script.prompt_tokens + said,
+    } | details
 
 
 def _event(script: Script, fields: dict[str, Any]) -> bytes:

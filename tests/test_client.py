@@ -64,6 +64,7 @@ def test_when_one_client_gives_up_no_other_goes_on() -> None:
     assert sent[2].answer.error == "unsent: 1 requests in a row had failed"
 
 
+@pytest.mark.slow
 def test_the_cost_is_that_of_sending_by_clients_that_send() -> None:
     phases = [Phase((Item(0, body(Script(ttft_s=1.0)).decode(), 0.0),)), Phase(())]
     with GoldenServer() as server, LoadClients(2, job(server.chat_url), time.perf_counter) as clients:

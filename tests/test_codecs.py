@@ -104,6 +104,21 @@ def test_a_folder_without_a_template_or_a_tokenizer_is_refused(tiny_gemma: Path,
         FolderCodec(tmp_path)
 
 
+@pytest.mark.parametrize("answer", [[], 3, None, {}, {"tokens": 3, "content": 3, "prompt": 3, "text": 3}])
+def test_endpoints_of_another_kind_are_said(answer: Any) -> None:
+    """Whatever a path means there: it is an error with a remedy, and no traceback."""
+    with JsonStandin({path: (200, answer) for path in ("/tokenize", "/detokenize", "/apply-template")}) as other:
+        for codec in (LlamaServerCodec(other.url, name="staging"), VllmCodec(other.url, "gemma", name="staging")):
+            for ask in (lambda one: one.encode("a", "plain"), lambda one: one.recount("a"), lambda one: one.decode([1])):
+                with pytest.raises(ServerError, match=r"staging answered /[a-z]* as no server of its kind does"):
+                    ask(codec)
+            with pytest.raises(UnsupportedError, match="prompt_format to plain"):
+                codec.encode("a", "chat")
+        other.routes["/tokenize"] = (200, {"tokens": [1]})
+        with pytest.raises(ServerError, match="answered /detokenize"):
+            VllmCodec(other.url, "gemma", name="staging").decode([1])
+
+
 @given(st.text())
 def test_nobody_sends_texts_as_they_are(text: str) -> None:
     codec = NoCodec()
@@ -146,3 +161,6 @@ def test_messages_name_the_server_and_neither_its_url_nor_the_key() -> None:
         assert messages[3] == "The server staging answered /d with 404: not found."
         for text in (*messages, repr(calls)):
             assert server.url not in text and "secret" not in text and "staging" in text
+    with pytest.raises(ServerError, match="staging cannot be asked: its URL holds what no address can") as odd:
+        ServerCalls("http://127.0.0.1:1/inner path", "staging").ask("/models")
+    assert "inner" not in str(odd.value)

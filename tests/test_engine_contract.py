@@ -22,6 +22,7 @@ from results.records import Case
 
 CONTEXT = 2048
 TEXT = "What is machine learning?"
+PIECES = "🙂ü"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Subject:
     """Weights that end their first answer at once, where that can be had."""
     limited: bool = True
     """Whether the context has a limit."""
+    pieces: Source | None = None
+    """Weights that repeat `PIECES`, a token for each byte, where that can be had."""
+    tells_cache: bool = False
+    """Whether it says how much of a prompt it had computed before."""
 
     def load(self, source: Source | None = None) -> Session:
         return self.engine.load(source or self.source, self.case)
@@ -73,9 +78,9 @@ def openai(request: pytest.FixtureRequest) -> Subject:
     case = make_case(engine="openai", device="remote", dtype="unknown", quantization="unknown", threads=None)
     served = [
         Source(server=Server("here", _served(request, file), "llama-server"), model="tiny")
-        for file in ("tiny_gguf", "tiny_gguf_ending")
+        for file in ("tiny_gguf", "tiny_gguf_ending", "tiny_gguf_pieces")
     ]
-    return Subject(OpenAI({}), served[0], case, ending=served[1])
+    return Subject(OpenAI({}), served[0], case, ending=served[1], pieces=served[2], tells_cache=True)
 
 
 def ollama(request: pytest.FixtureRequest) -> Subject:
@@ -116,12 +121,19 @@ def _gguf(request: pytest.FixtureRequest, engine: Callable[[], Engine]) -> Subje
     pytest.importorskip("xllamacpp")
     case = make_case(quantization="q8_0", source_precision="q8_0", threads=1)
     file, ending = request.getfixturevalue("tiny_gguf"), request.getfixturevalue("tiny_gguf_ending")
-    return Subject(engine(), Source(file, context_tokens=CONTEXT), case, ending=Source(ending, context_tokens=CONTEXT))
+    pieces = request.getfixturevalue("tiny_gguf_pieces")
+    sources = [Source(one, context_tokens=CONTEXT) for one in (file, ending, pieces)]
+    return Subject(engine(), sources[0], case, ending=sources[1], pieces=sources[2], tells_cache=True)
 
 
 @pytest.fixture(scope="module")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module")
+def tiny_gguf_pieces(tiny_gguf: Path) -> Path:
+    return make_tiny_gguf(tiny_gguf.with_name("pieces.gguf"), says=PIECES)
 
 
 @pytest.fixture(scope="module")
@@ -220,10 +232,25 @@ def test_tokens_come_one_by_one(session: Session) -> None:
     assert len(set(generation.event_times)) > 1
 
 
-def test_no_prompt_helps_a_later_one(session: Session) -> None:
+def test_characters_of_several_tokens(subject: Subject) -> None:
+    """An event has all the tokens of the characters that it completes, and those of half a character are counted too."""
+    if subject.pieces is None:
+        pytest.skip("no weights that say such characters")
+    session = subject.load(subject.pieces)
+    try:
+        for tokens in (12, 23):
+            generation = session.generate(ask(session, TEXT), tokens, "length", time.perf_counter)
+            check(generation, tokens)
+            assert PIECES in generation.text and not generation.uneven
+            assert max(generation.event_tokens) > 1
+    finally:
+        session.close()
+
+
+def test_no_prompt_helps_a_later_one(subject: Subject, session: Session) -> None:
     for _ in range(2):
         generation = session.generate(ask(session, TEXT * 4), 2, "length", time.perf_counter)
-        assert generation.values.get("cached_prompt_tokens", 0) == 0
+        assert generation.values.get("cached_prompt_tokens") == (0 if subject.tells_cache else None)
 
 
 def test_log_probabilities_of_every_token_where_the_engine_has_them(subject: Subject, session: Session) -> None:

@@ -118,7 +118,9 @@ def test_a_token_costs_the_gap_between_two_in_every_way(golden: GoldenServer, na
         "q", event_times_s=answer.event_times, event_tokens=answer.event_tokens, output_tokens=answer.output_tokens,
         first_content_s=answer.first_content, last_content_s=answer.last_content,
     )  # fmt: skip
-    assert request_values("tpot_s", request) == (pytest.approx((answer.last_content - answer.first_content) / (script.tokens - 1)),)
+    assert request_values("tpot_s", request) == (
+        pytest.approx((answer.last_content - answer.first_content) / (script.tokens - 1)),
+    )
     assert answer.last_content - answer.first_content > 0.9 * script.tpot_s * (script.tokens - 1)
 
 

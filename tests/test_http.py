@@ -115,6 +115,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     [
         (f"http://user:{KEY}@x/", {}),
         (f"ftp://user:{KEY}@x/", {}),
+        (f"ftp://inner/{KEY}", {}),
         ("http://x/", {"A": f"{KEY}\r\nB: c"}),
         ("http://x/", {"A": f"{KEY}é"}),
     ],
@@ -494,33 +495,40 @@ def test_https_verifies_the_certificate(tmp_path: Path) -> None:
 @NEEDS_OPENSSL
 def test_over_tls_sent_is_when_it_went_however_far_the_server_is(tmp_path: Path) -> None:
     """What the server says after the handshake, its session tickets, comes a way later than the request goes."""
-    way_s, came = 0.1, []
+    way_s, came, served = 0.1, [], asyncio.Event()
     serving, certificate = tls_of(tmp_path)
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
-        while data := await reader.read(2**16):
-            loop.call_later(delay_s, writer.write, data)
+        with suppress(ConnectionError):
+            while data := await reader.read(2**16):
+                loop.call_later(delay_s, writer.write, data)
+        writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"{}")
         came.append(time.perf_counter())
         await asyncio.sleep(way_s)  # so that the tickets, which are on their way, come well before the answer
         writer.write(OK)
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        served.set()
 
     async def run() -> Exchange:
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there, back = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+            there, back = await asyncio.open_connection("127.0.0.1", listening.sockets[0].getsockname()[1])
             await asyncio.gather(forward(reader, back, 0), forward(there, writer, way_s))
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving)
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving)
         proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
         url, trusting = f"https://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/", ssl.create_default_context(cafile=certificate)
         ours = Client(Endpoint(url), time.perf_counter, 5.0, ssl_context=trusting)
         exchange = await ours.exchange(ours.render(b"{}"))
         await ours.close()
+        await served.wait()
         proxy.close()
-        server.close()
+        listening.close()
         return exchange
 
     exchange = asyncio.run(run())

@@ -213,6 +213,7 @@ def test_a_request_counts_as_sent_when_it_first_was(server: GoldenServer) -> Non
     assert all(one.sent_s - one.scheduled_s < 0.1 for one in outcome.requests)
 
 
+@pytest.mark.slow
 def test_a_case_whose_time_is_nearly_over_tells_what_it_has(server: GoldenServer) -> None:
     session = GoldenSession(server, lambda number: Script(ttft_s=60.0) if number == 1 else Script())
     planned = planned_load(Load(arrivals="constant", rate=2.0), iterations=100, timeout_s=4.0)
@@ -234,6 +235,7 @@ def test_the_last_times_leave_room_to_tell() -> None:
     assert last_times(3600.0, 120.0) == (3480.0, 3540.0)
 
 
+@pytest.mark.slow
 def test_what_other_clients_told_outlives_one(server: GoldenServer) -> None:
     planned = planned_load(Load(arrivals="constant", rate=20.0), iterations=200, clients=2)
 

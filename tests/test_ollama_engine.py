@@ -8,11 +8,13 @@ from itertools import cycle, islice
 
 import pytest
 from fakes import make_case
+from json_standin import JsonStandin
 from ollama_standin import LAYERS, WORDS, OllamaStandin, log_probability
 
 from bench.engines.ollama import Ollama, OllamaSession, OllamaWire, full_name, model_facts, pull, running, unload
 from bench.engines.protocol import Server, Source, UnsupportedError
 from bench.engines.server_calls import ServerCalls, ServerError
+from bench.environment import environment
 from bench.workloads import Prompt
 from results.records import PromptFormat
 
@@ -227,14 +229,6 @@ def test_a_model_that_was_loaded_is_loaded_anew_and_stays(ollama: OllamaStandin)
     assert list(ollama.loaded) == [MODEL]
 
 
-def test_threads_go_with_the_load(ollama: OllamaStandin) -> None:
-    session = Ollama().load(source(ollama), make_case(engine="ollama", device="remote", threads=3))
-    session.generate(Prompt(0, "Hello", ()), 2, "length", time.perf_counter)
-    assert ollama.loaded[MODEL][1] == {"num_ctx": 512, "num_thread": 3}
-    assert ollama.loads == 1
-    session.close()
-
-
 def test_closing_does_not_mind_a_server_that_has_ended() -> None:
     with OllamaStandin() as standin:
         session = load(standin)
@@ -247,6 +241,43 @@ def test_facts_of_the_model(ollama: OllamaStandin) -> None:
     assert facts["server_quantization"] == "Q8_0"
     assert facts["server_model_context"] == 32768
     assert len(str(facts["server_model_digest"])) == 64
+
+
+def test_facts_of_two_models_of_one_server_are_kept_apart() -> None:
+    with OllamaStandin(installed=(MODEL, "gemma3:1b")) as standin:
+        told = [("ollama", source(standin, model)) for model in (MODEL, "gemma3:1b")]
+        facts = environment(["ollama"], told).facts
+    digests = {facts[f"here {model} server_model_digest"] for model in (MODEL, "gemma3:1b")}
+    assert (facts["here server_version"], len(digests)) == ("0.12.11", 2)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, [], 3, {"version": None}, {"version": "1", "models": [3]}, {"version": "1", "models": {}}]
+)
+def test_another_server_than_ollama_is_said(answer: object) -> None:
+    with JsonStandin({path: (200, answer) for path in ("/api/version", "/api/tags", "/api/ps")}) as other:
+        named = Source(server=Server("here", other.url, "ollama"), model=MODEL)
+        with pytest.raises(ServerError, match=r"answered /api/[a-z]* as no server of its kind|has no model"):
+            Ollama().load(named, CASE)
+        assert Ollama.facts(named) == {}
+
+
+@pytest.mark.parametrize("line", ["3", "null", "[]", '"x"'])
+def test_a_line_that_is_no_object_is_said(line: str) -> None:
+    with (
+        JsonStandin({"/api/pull": (200, f"{line}\n".encode())}) as other,
+        pytest.raises(ServerError, match="something else than JSON lines"),
+    ):
+        pull(other.url, "gemma3:1b", lambda *_: None)
+
+
+def test_a_line_with_an_error_does_not_repeat_the_key() -> None:
+    with JsonStandin({"/api/pull": (200, {"error": "who is Bearer sk-0123456789\x1b[2J?"})}) as other:
+        calls = ServerCalls(other.url, "here", {"Authorization": "Bearer sk-0123456789"})
+        with pytest.raises(ServerError) as failed:
+            list(calls.lines("/api/pull", {}))
+    assert "who is" in str(failed.value)
+    assert "sk-0123456789" not in str(failed.value) and str(failed.value).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,7 @@ def test_a_presets_own_key_goes_to_its_own_hosts_only() -> None:
         "http://127.0.0.1:8000/v1",
         "https://integrate.api.nvidia.com.example.org/v1",
         "https://example.org/.api.nvidia.com",
+        "http://integrate.api.nvidia.com/v1",
     ):
         assert key_headers(server(url, "nvidia"), PRESETS["nvidia"], environ) == {}
     assert key_headers(server("http://127.0.0.1:8000/v1"), PRESETS["vllm"], environ) == {}

@@ -90,6 +90,41 @@ for name in ("mine", "half", "minne"):
     assert "There is no engine 'minne', did you mean 'mine'?" in unknown
 
 
+ODD = """
+from bench.engines.protocol import Support
+class Supportless: pass
+def function(): pass
+class Factless:
+    support = Support(weights="folder", packages=(), extra=None, devices=("cpu",), quantizations=("fp32",))
+    @staticmethod
+    def facts(source):
+        raise ZeroDivisionError("no version")
+"""
+
+
+def test_broken_packages_hide_no_engine_and_end_no_run(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    (tmp_path / "no_python.py").write_text("def (")
+    wrong = {"supportless": "odd:Supportless", "function": "odd:function", "syntax": "no_python:Engine", "absent": "nowhere:E"}
+    add_package(tmp_path, "odd", wrong | {"factless": "odd:Factless"})
+    listed = child("from bench.cli import main; import sys; sys.argv = ['bench', 'engines', '--json']; main()", tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    rows = {row["name"]: row for row in json.loads(listed.stdout)}
+    assert {"transformers", "llamacpp", "openai", "ollama", "factless", *wrong} <= rows.keys()
+    assert {name for name, row in rows.items() if "error" in row} == wrong.keys()
+    assert "is no class with a `support`" in rows["supportless"]["error"] and "no class" in rows["function"]["error"]
+    shown = child("from bench.cli import main; import sys; sys.argv = ['bench', 'engines']; main()", tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert all(name in shown.stdout for name in rows) and "cannot be" in shown.stdout
+    code = """
+from bench.engines.protocol import Source
+from bench.environment import environment
+print(environment(["factless"], [("factless", Source())]).facts["factless facts"])
+"""
+    told = child(code, tmp_path)
+    assert (told.returncode, told.stdout) == (0, "failed with ZeroDivisionError\n"), told.stderr
+
+
 def test_the_page_shows_the_example_as_it_is() -> None:
     blocks = dict(re.findall(r"^```(python|toml)\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL))
     assert blocks["python"] == (EXAMPLE / "gemmeter_echo.py").read_text()

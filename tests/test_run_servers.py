@@ -330,7 +330,7 @@ def test_ollama_is_measured_alone_and_under_load_after_a_pull(ollama: OllamaStan
         assert error_kinds(measurement).keys() == {"ok"}
         assert all(request.values["server_decode_s"] > 0 for request in measurement.requests)
     facts = report.run.environment.facts
-    assert (facts["mine server_version"], facts["mine server_quantization"]) == ("0.12.11", "Q8_0")
+    assert (facts["mine server_version"], facts["mine gemma3:1b server_quantization"]) == ("0.12.11", "Q8_0")
     assert ollama.url.encode() not in (here / ".bench/results.db").read_bytes()
     assert ollama.loaded == {}  # it was not in memory before
 

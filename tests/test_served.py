@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from json_standin import JsonStandin
 
 from bench.engines.protocol import Served
 from bench.engines.served import Codec, HttpSession, generation
+from bench.engines.server_calls import ServerError
 from bench.engines.server_process import ServerEndedError, ServerProcess, free_port
 from bench.workloads import Prompt
 from monitor.http import Endpoint, Exchange
@@ -204,6 +206,22 @@ def test_what_a_model_thinks_first_has_its_own_time() -> None:
     assert found.values == {"x": 1.0, "connect_s": 0.5, "first_reasoning_s": 2.0}
 
 
+class Gone(Letters):
+    def recount(self, text: str) -> int | None:
+        raise ServerError("The server does not answer: start it.")
+
+
+def test_a_server_that_cannot_count_any_more_is_no_error_of_what_was_measured(listening: Callable[..., str]) -> None:
+    def answer(connection: socket.socket, _: int) -> None:
+        connection.recv(65536)
+        connection.sendall(REPLY)
+
+    one = session(listening(answer), Gone())
+    found = one.generate(PROMPT, 2, "length", time.perf_counter)
+    assert (found.text, found.output_tokens, found.error, one.recount("ab")) == ("ab", None, None, None)
+    one.close()
+
+
 SERVER = """
 import subprocess, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -217,6 +235,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
+@pytest.mark.slow
 def test_closing_ends_a_server_and_its_children(tmp_path: Path) -> None:
     port, told = free_port(), tmp_path / "told"
     server = ServerProcess([sys.executable, "-c", SERVER, str(port), str(told)], port)
@@ -235,8 +254,24 @@ def test_a_server_that_ends_before_it_answers_is_told(tmp_path: Path) -> None:
         ServerProcess([sys.executable, "-c", "raise SystemExit(3)"], free_port())
     with pytest.raises(ServerEndedError, match=r"signal 6 \(SIGABRT\)"):
         ServerProcess([sys.executable, "-c", "import os; os.abort()"], free_port())
+    with pytest.raises(ServerEndedError, match=r"signal 35 \(real-time\)"):
+        ServerProcess([sys.executable, "-c", "import os; os.kill(os.getpid(), 35)"], free_port())
     with pytest.raises(FileNotFoundError):
         ServerProcess([str(tmp_path / "no-such-program")], free_port())
+
+
+def test_somebody_else_on_the_port_is_not_taken_for_the_server() -> None:
+    """Healthy, but not ours, which found its port taken."""
+
+    def healthy_late(_: object) -> tuple[int, object]:
+        time.sleep(0.3)  # by then ours has ended
+        return 200, {}
+
+    with (
+        JsonStandin({"/health": healthy_late}) as other,
+        pytest.raises(ServerEndedError, match="exit code 1"),
+    ):
+        ServerProcess([sys.executable, "-c", "raise SystemExit(1)"], int(other.url.rpartition(":")[2]))
 
 
 def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:

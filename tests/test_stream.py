@@ -114,7 +114,8 @@ def test_tokens_without_text_are_tokens_where_the_server_counts_them(usage_of: A
 def test_a_total_in_every_event_is_no_running_count() -> None:
     for said in ("", "a"):
         answer = read(
-            *(sse(chat(text, usage={"completion_tokens": 5})) for text in ("", said)), sse(chat(None, "length"), usage(1, 5), DONE)
+            *(sse(chat(text, usage={"completion_tokens": 5})) for text in ("", said)),
+            sse(chat(None, "length"), usage(1, 5), DONE),
         )
         assert answer.event_tokens == (0, 5 if said else 0, 0, 0)
         assert (answer.error or "").startswith("empty") == (said == "")
@@ -125,9 +126,13 @@ def test_thoughts_that_are_not_shown_come_before_the_first_content() -> None:
     hidden = usage(1, 45, completion_tokens_details={"reasoning_tokens": 40})
     answer = read(sse(ROLE), *said, sse(chat(None, "stop"), hidden, DONE))
     assert (answer.event_tokens, answer.output_tokens, answer.uneven) == ((0, 41, 1, 1, 1, 1, 0, 0), 45, False)
-    with_end = read(sse(ROLE), *said, sse(chat(None, "stop"), hidden | {"usage": hidden["usage"] | {"completion_tokens": 46}}, DONE))
+    with_end = read(
+        sse(ROLE), *said, sse(chat(None, "stop"), hidden | {"usage": hidden["usage"] | {"completion_tokens": 46}}, DONE)
+    )
     assert (with_end.event_tokens[:6], with_end.output_tokens) == ((0, 41, 1, 1, 1, 1), 46)
-    shown = read(sse(chat(reasoning="hm")), *said, sse(chat(None, "stop"), usage(1, 6, completion_tokens_details={"reasoning_tokens": 1})))
+    shown = read(
+        sse(chat(reasoning="hm")), *said, sse(chat(None, "stop"), usage(1, 6, completion_tokens_details={"reasoning_tokens": 1}))
+    )
     assert shown.event_tokens == (1, 1, 1, 1, 1, 1, 0, 0)
 
 

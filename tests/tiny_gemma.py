@@ -39,7 +39,11 @@ def _tokenizer(chat: bool) -> Any:
     return tokenizer
 
 
-def tiny_model(seed: int = 0, *, eos_bias: bool = False, **changes: Any) -> Any:
+def tiny_model(seed: int = 0, *, eos_bias: bool = False, says: str = "", **changes: Any) -> Any:
+    """
+    Args:
+        says: a text that it repeats byte by byte whatever the prompt is, by a head of its own.
+    """
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
@@ -48,7 +52,7 @@ def tiny_model(seed: int = 0, *, eos_bias: bool = False, **changes: Any) -> Any:
         "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "max_position_embeddings": 2048,
         "layer_types": ["sliding_attention", "full_attention"], "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
     }  # fmt: skip
-    config = Gemma3TextConfig(**fields | changes)
+    config = Gemma3TextConfig(**fields | {"tie_word_embeddings": not says} | changes)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = Gemma3ForCausalLM(config)
@@ -61,10 +65,20 @@ def tiny_model(seed: int = 0, *, eos_bias: bool = False, **changes: Any) -> Any:
         if eos_bias:  # all hidden states lean along the first axis, and the end of sequence lies furthest along it
             embedding[:, 0] = 2.0
             embedding[1, 0] = 20.0
+        if says:  # each layer adds nothing, so that the head sees the last token alone
+            for name, parameter in model.named_parameters():
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    parameter.zero_()
+            cycle = [len(SPECIAL) + byte for byte in says.encode()]
+            embedding[:] = embedding.normal_(std=0.2)
+            embedding[:, 0] = 1.0
+            model.lm_head.weight.zero_()
+            for token, following in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
+                model.lm_head.weight[following] = 10 * embedding[token]
     return model.eval()
 
 
-def make_tiny_gguf(path: Path, *, seed: int = 0) -> Path:
+def make_tiny_gguf(path: Path, *, seed: int = 0, says: str = "") -> Path:
     """The same model with sliding attention only (such a file does not say which layers slide) as GGUF of q8_0 precision."""
     import gguf
     import numpy as np
@@ -93,8 +107,8 @@ def make_tiny_gguf(path: Path, *, seed: int = 0) -> Path:
     writer.add_unk_token_id(3)
     writer.add_pad_token_id(0)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GEMMA3, 2)
-    for name, tensor in tiny_model(seed).state_dict().items():
-        if name == "lm_head.weight":
+    for name, tensor in tiny_model(seed, says=says).state_dict().items():
+        if name == "lm_head.weight" and not says:
             continue
         data = tensor.numpy().astype(np.float32)
         gguf_name = names.get_name(name, try_suffixes=(".weight",))

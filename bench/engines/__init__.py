@@ -47,7 +47,7 @@ def engine_class(name: str) -> type[Engine]:
     point = plugins()[name]
     try:
         found = point.load()
-    except Exception as error:  # noqa: BLE001 a package that is broken may raise anything
+    except Exception as error:
         raise UsageError(
             f"The engine {name!r} of {point.value} cannot be imported ({error}): mend or remove that package."
         ) from error

@@ -59,8 +59,12 @@ class VllmCodec:
     def decode(self, ids: Sequence[int]) -> str:
         if self._specials is None:
             self._specials = self._tokenize("", special=True)
-        answer = self._calls.ask_for({}, "/detokenize", {"model": self._model, "tokens": _without(self._specials, ids)})
-        return str(answer["prompt"] if "prompt" in answer else answer.get("text", ""))
+        body = {"model": self._model, "tokens": _without(self._specials, ids)}
+        answer = self._calls.ask_for({}, "/detokenize", body)
+        text = answer.get("prompt", answer.get("text"))
+        if not isinstance(text, str):
+            raise self._calls.other_kind("/detokenize")
+        return text
 
     def recount(self, text: str) -> int:
         return len(self._tokenize(text, special=False))

@@ -73,12 +73,13 @@ class ServerCalls:
         """
         answer = self.ask(path, body, timeout_s=timeout_s)
         if not isinstance(answer, dict) or not all(isinstance(answer.get(name), kind) for name, kind in wanted.items()):
-            raise ServerError(
-                f"{self._who} answered {path} without {' and '.join(wanted)}: it is another kind of server: "
-                "check its URL and its preset.",
-                status=200,
-            )
+            raise self.other_kind(path)
         return answer
+
+    def other_kind(self, path: str) -> ServerError:
+        """For an answer that no server of the kind that was named gives."""
+        text = f"{self._who} answered {path} as no server of its kind does: check its URL and what kind of server it is."
+        return ServerError(text, status=200)
 
     def lines(self, path: str, body: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S) -> Iterator[dict[str, Any]]:
         """The objects of a streamed answer, one JSON object a line; `timeout_s` is that of each read.

@@ -13,6 +13,8 @@ from scipy import stats
 from bench.arrivals import arrival_test, deal, schedule
 from results.records import Load
 
+pytestmark = pytest.mark.slow
+
 CONSTANT = Load(arrivals="constant", rate=50)
 POISSON = Load(arrivals="poisson", rate=200)
 BURSTY = Load(arrivals="gamma", rate=50, burstiness=0.25)

@@ -14,6 +14,8 @@ from golden_server import GoldenServer, Script, body
 from bench.client_protocol import Item, Job, Phase
 from bench.load_clients import CLIENT, ClientEndedError, LoadClients
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-client-0123456789"
 
 

@@ -11,6 +11,8 @@ from bench.client_protocol import Item, Job, Phase, Sent, Stop
 from bench.client_sending import Sending
 from monitor.http import Exchange
 
+pytestmark = pytest.mark.slow
+
 JOB = Job("http://127.0.0.1:1/v1/completions", {}, "openai-completions", 10.0, retries=0, give_up_after=3)
 GOOD = (
     b'data: {"choices":[{"index":0,"text":" hi","finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'

@@ -15,6 +15,8 @@ from bench.engines.server_calls import ServerCalls, ServerError
 from bench.engines.transformers import Transformers
 from bench.workloads import load_prompts, speed_prompt
 
+pytestmark = pytest.mark.slow
+
 BOS = 1_200_000
 
 
@@ -84,6 +86,7 @@ def test_a_model_without_a_chat_template_is_refused_with_a_remedy() -> None:
             LlamaServerCodec(server.url).encode("Hello", "chat")
 
 
+@pytest.mark.slow
 def test_a_folder_gives_the_tokens_of_the_engine_in_process(tiny_gemma_chat: Path) -> None:
     pytest.importorskip("torch")
     from bench.engines.protocol import Source

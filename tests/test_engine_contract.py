@@ -20,6 +20,8 @@ from bench.workloads import Prompt
 from results.errors import GemmeterError
 from results.records import Case
 
+pytestmark = pytest.mark.slow
+
 CONTEXT = 2048
 TEXT = "What is machine learning?"
 PIECES = "🙂ü"

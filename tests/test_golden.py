@@ -21,6 +21,8 @@ from monitor.http import Client, Endpoint, Exchange
 from monitor.stream import Answer, Dialect, read_answer
 from results.metrics import request_values
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 30.0
 Reader = Callable[[Exchange], Answer]
 

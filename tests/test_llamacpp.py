@@ -30,6 +30,8 @@ from bench.workloads import Prompt
 from results.errors import UsageError
 from results.records import Load
 
+pytestmark = pytest.mark.slow
+
 CASE = make_case(engine="llamacpp", quantization="q8_0", source_precision="q8_0", threads=1)
 SETTINGS = Settings("/m.gguf", "cpu", threads=2, slots=4, context_tokens=512, prompt_cache=False, port=8123)
 HEADER = GgufHeader("q8_0", has_chat_template=False, elements=1, weights_bytes=31872)

@@ -20,6 +20,8 @@ from bench.trace import Trace, TraceEntry
 from monitor.http import Endpoint
 from results.records import Load, PlannedCase, PromptFormat, Request, digest
 
+pytestmark = pytest.mark.slow
+
 TOOLS = Instruments(time.perf_counter, lambda: datetime.now(UTC), lambda: 10**6)
 CLOSED = Load(arrivals="closed", concurrency=2)
 POISSON = Load(arrivals="poisson", rate=200.0)

@@ -17,6 +17,8 @@ from bench.workloads import Prompt, Prompts
 from results.errors import UsageError
 from results.records import PromptFormat
 
+pytestmark = pytest.mark.slow
+
 PROSE = Prompts(
     name="prose",
     prompts=(

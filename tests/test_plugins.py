@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = Path(__file__).parent / "example_engine"
 PAGE = ROOT / "docs/engines.md"

@@ -13,6 +13,8 @@ from results.records import Request
 from results.saturation import MIN_REQUESTS, Saturation, knee, over_saturated
 from tests.fakes import make_request
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -1,5 +1,6 @@
 """One row per case: what a run measured, with its doubt, its warnings and its failures. Reads a `Report`, draws nothing."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ LOAD_HEADLINE = (
     "goodput_rps", "error_share", "peak_rss_bytes", "quality",
 )  # fmt: skip
 """The same for cases under load."""
+
+DISAGREEMENT = 0.05
+"""Between a server's decoding rate by its own account and by ours, as a share, that is worth a warning."""
 
 Scores = Mapping[str, Sequence[Score]]
 """Scores by request id."""
@@ -211,11 +215,23 @@ def caveats_of(
         e2e = [value for m in measurements if (value := process_value("e2e_s", m))]
         if len(e2e) > 1 and max(e2e) / min(e2e) > 1.1:
             found.append(RowWarning(kind="process_spread", facts={"spread": max(e2e) / min(e2e) - 1}))
+        found += _disagreements(measurements)
     if failures and (measurements or planned.case.purpose == "quality"):
         kinds = ", ".join(sorted({failure.kind for failure in failures}))
         facts = {"failed": len(failures), "planned": planned.processes, "kinds": kinds}
         found.append(RowWarning(kind="failed_processes", facts=facts))
     return tuple(found)
+
+
+def _disagreements(measurements: Sequence[Measurement]) -> list[RowWarning]:
+    """Whether a server's own account of its decoding differs from what its client saw: one of the two clocks is wrong, or
+    something between them holds tokens back."""
+    pairs = [(process_value("decode_tps", m), process_value("server_decode_tps", m)) for m in measurements]
+    known = [{"ours": ours, "server": theirs} for ours, theirs in pairs if ours and theirs]
+    worst = max(known, key=lambda one: abs(math.log(one["ours"] / one["server"])), default=None)
+    if worst is None or abs(worst["ours"] / worst["server"] - 1) <= DISAGREEMENT:
+        return []
+    return [RowWarning(kind="server_disagrees", facts={**worst})]
 
 
 PromptCounts = Mapping[tuple[str, ...], Mapping[str, Mapping[int, int]]]

@@ -218,3 +218,12 @@ def test_prompts_that_engines_count_otherwise_are_told(
     }
     assert found == told
     assert all(sentence(one) for row in summarize(report) for one in row.warnings)
+
+
+@pytest.mark.parametrize(("theirs", "told"), [(20.0, False), (20.9, False), (21.5, True), (18.0, True), (None, False)])
+def test_a_server_whose_own_account_differs_is_told(theirs: float | None, told: bool) -> None:
+    values = {} if theirs is None else {"server_decode_tps": theirs}
+    measured = make_measurement("m", CASE, requests=(make_request("q", tpot_s=0.05, values=values),))
+    found = [one for one in caveats_of(make_planned(CASE, processes=1), [measured]) if one.kind == "server_disagrees"]
+    assert bool(found) == told
+    assert all("its client saw 20" in sentence(one) for one in found)

@@ -1,16 +1,16 @@
 """What a load says as a whole: goodput, arrivals, saturation, the client's own cost, and what may have spoiled the row."""
 
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.arrivals import ArrivalTest, arrival_test
 from bench.client_protocol import Usage
+from bench.request_warnings import cache_hits, early_stop, prompt_count, request_errors, uneven_events
 from results.limits import parse_limits
 from results.load_curve import scheduled_rate
 from results.metrics import request_values
-from results.records import Case, Load, PlannedCase, Request, RowWarning
+from results.records import Load, PlannedCase, Request, RowWarning
 from results.saturation import over_saturated
 
 BUSY_SHARE = 0.7
@@ -19,8 +19,6 @@ LATE_S = 0.005
 LATE_SHARE = 0.05
 """Of the median TTFT: a client that is late by less than 5 ms, or by less than the margin that TTFT is judged with, changes no
 verdict."""
-CACHED_SHARE = 0.05
-"""Of the prompts' tokens: the first token of all sequences and a template's beginning are always the same."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,11 @@ def load_warnings(
         bottleneck(told, values),
         _arrivals(test),
         _short(planned, told),
-        _errors([one.request for one in told]),
-        _uneven(done),
-        None if case.prompt_cache else _cache_hits([one.request for one in done]),
-        _prompt_count(done),
-        _early_stop(case, done),
+        request_errors([one.request for one in told]),
+        uneven_events(sum(one.uneven for one in done)),
+        cache_hits(case, [one.request for one in done]),
+        prompt_count((one.prompt_tokens, one.request) for one in done if one.turn == 1),  # later ones hold what was said before
+        early_stop(case, [(one.output_tokens, one.request) for one in done]),
         RowWarning(kind="over_saturated") if values.get("over_saturated") else None,
     ]
     return [warning for warning in found if warning]
@@ -142,45 +140,3 @@ def _short(planned: PlannedCase, told: Sequence[Told]) -> RowWarning | None:
     seconds = max(one.end_s for one in told) - min(one.request.scheduled_s for one in told)
     facts = {"seconds": seconds, "wanted": planned.min_seconds}
     return RowWarning(kind="short_load", facts=facts) if seconds < planned.min_seconds else None
-
-
-def _errors(requests: Sequence[Request]) -> RowWarning | None:
-    kinds = Counter(one.error.partition(":")[0] for one in requests if one.error)
-    if not kinds:
-        return None
-    words = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    return RowWarning(kind="request_errors", facts={"failed": kinds.total(), "requests": len(requests), "kinds": words})
-
-
-def _uneven(done: Sequence[Told]) -> RowWarning | None:
-    uneven = sum(one.uneven for one in done)
-    return RowWarning(kind="uneven_events", facts={"requests": uneven}) if uneven else None
-
-
-def _cache_hits(done: Sequence[Request]) -> RowWarning | None:
-    cached = sum(one.values.get("cached_prompt_tokens", 0.0) for one in done)
-    asked = sum(one.prompt_tokens or 0 for one in done)
-    share = cached / asked if asked else 0.0
-    return RowWarning(kind="cache_hits", facts={"share": share}) if share > CACHED_SHARE else None
-
-
-def _prompt_count(done: Sequence[Told]) -> RowWarning | None:
-    """Of first turns: later ones hold what was said before."""
-    wrong = [
-        (one.prompt_tokens, one.request.prompt_tokens)
-        for one in done
-        if one.turn == 1
-        and None not in (one.prompt_tokens, one.request.prompt_tokens)
-        and one.prompt_tokens != one.request.prompt_tokens
-    ]
-    if not wrong:
-        return None
-    return RowWarning(kind="prompt_count", facts={"wanted": wrong[0][0], "server": wrong[0][1], "requests": len(wrong)})
-
-
-def _early_stop(case: Case, done: Sequence[Told]) -> RowWarning | None:
-    if case.stop != "length":
-        return None
-    short = sum(one.request.output_tokens is not None and one.request.output_tokens < one.output_tokens for one in done)
-    facts = {"stopped": short, "requests": len(done), "wanted": case.output_tokens}
-    return RowWarning(kind="early_stop", facts=facts) if short else None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from bench.engines.protocol import Clock, Generation, Session
+from bench.engines.protocol import Clock, Generation, Served, Session
+from bench.request_warnings import cache_hits, early_stop, prompt_count, request_errors, uneven_events
 from bench.workloads import Prompt, Prompts, quality_prompt, speed_prompt
 from results.records import Case, PlannedCase, Request, RowWarning, digest
 
@@ -48,15 +49,18 @@ def measure(
         prompt = speed_prompt(warmup, number, warmup_mark, *lengths)
         session.generate(prompt, min(case.output_tokens, WARMUP_TOKENS), case.stop, tools.clock)
     started = tools.clock()
-    number = 0
+    number = failed = 0
     while number < planned.iterations or tools.clock() - started < planned.min_seconds:
         phase("measure" if case.purpose == "speed" else "quality", number, planned.iterations)
         if case.purpose == "speed":
             prompt = speed_prompt(prompts, number, mark, *lengths)
         else:
             prompt = quality_prompt(prompts, number, case.prompt_format, session.encode)
-        yield request(session, planned, prompt, number, origin, tools)
-        number += 1
+        one = request(session, planned, prompt, number, origin, tools)
+        yield one
+        number, failed = number + 1, failed + 1 if one.error else 0
+        if failed >= planned.give_up_after:
+            return
 
 
 def mark_of(seed: int, case: Case, process: int, phase: str = "measure") -> str:
@@ -71,7 +75,8 @@ def request(session: Session, planned: PlannedCase, prompt: Prompt, index: int, 
     sent_at = tools.now()
     generation = session.generate(prompt, planned.case.output_tokens, planned.case.stop, tools.clock)
     rss_after = tools.rss_bytes()
-    values = {"rss_bytes": float(rss_after), "rss_delta_bytes": float(rss_after - rss_before), **generation.values}
+    own = {} if isinstance(session, Served) else {"rss_bytes": float(rss_after), "rss_delta_bytes": float(rss_after - rss_before)}
+    values = own | generation.values
     if generation.uneven:
         values["uneven_events"] = 1.0
     return record(generation, prompt, index, origin, sent_at, values)
@@ -126,30 +131,28 @@ def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock:
     return clock() - start
 
 
-def count_warnings(planned: PlannedCase, session: Session, requests: list[Request]) -> list[RowWarning]:
-    """Warnings from the requests: those that failed or stopped early, texts that re-tokenize to another length."""
-    found = []
+def request_warnings(planned: PlannedCase, session: Session, requests: list[Request]) -> list[RowWarning]:
+    """What the requests tell that may have spoiled the row, texts that re-tokenize to another length among it."""
     case = planned.case
-    failed = [one.error.partition(":")[0] for one in requests if one.error]
-    if failed:
-        kinds = ", ".join(sorted(set(failed)))
-        found.append(RowWarning(kind="request_errors", facts={"failed": len(failed), "requests": len(requests), "kinds": kinds}))
-    short = [
-        one for one in requests
-        if case.stop == "length" and not one.error and one.output_tokens is not None and one.output_tokens < case.output_tokens
-    ]  # fmt: skip
-    if short:
-        facts = {"stopped": len(short), "requests": len(requests), "wanted": case.output_tokens}
-        found.append(RowWarning(kind="early_stop", facts=facts))
-    if uneven := sum("uneven_events" in one.values for one in requests):
-        found.append(RowWarning(kind="uneven_events", facts={"requests": uneven}))
-    done = [one for one in requests if not one.error and one.output_tokens is not None]
-    counts = [(one.output_tokens or 0, session.recount(one.output or "")) for one in done]
+    done = [one for one in requests if not one.error]
+    wanted = case.prompt_tokens if case.purpose == "speed" else None
+    found = [
+        request_errors(requests),
+        early_stop(case, [(case.output_tokens, one) for one in done]),
+        uneven_events(sum("uneven_events" in one.values for one in requests)),
+        prompt_count((wanted, one) for one in done),
+        cache_hits(case, done),
+        _token_mismatch(session, [one for one in done if one.output_tokens is not None]),
+    ]
+    return [warning for warning in found if warning]
+
+
+def _token_mismatch(session: Session, requests: list[Request]) -> RowWarning | None:
+    counts = [(one.output_tokens or 0, session.recount(one.output or "")) for one in requests]
     wrong = [(count, recount) for count, recount in counts if recount is not None and abs(count - recount) > max(1, 0.05 * count)]
-    if wrong:
-        facts = {"requests": len(wrong), "count": wrong[0][0], "recount": wrong[0][1]}
-        found.append(RowWarning(kind="token_mismatch", facts=facts))
-    return found
+    if not wrong:
+        return None
+    return RowWarning(kind="token_mismatch", facts={"requests": len(wrong), "count": wrong[0][0], "recount": wrong[0][1]})
 
 
 class NoTime:

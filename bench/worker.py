@@ -117,8 +117,7 @@ def main() -> None:
 def run(job: Job, channel: Channel) -> None:
     """Load, then measure each case."""
     from bench.engines import make_engine
-    from bench.engines.protocol import Served, UnsupportedError
-    from bench.measure import Instruments, calibrate, first_call_s, mark_of, own_rss_reader, utc_now
+    from bench.engines.protocol import UnsupportedError
 
     first = job.cases[0]
     channel.ask("phase", phase="load", done=0, total=1)
@@ -133,12 +132,23 @@ def run(job: Job, channel: Channel) -> None:
         start = time.perf_counter()
         session = engine.load(source_of(job), first.case)
         load_s = time.perf_counter() - start
-        tools = Instruments(time.perf_counter, utc_now, own_rss_reader())
-        values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
+    values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
+    try:
+        _measure_cases(session, values, job, channel)
+    finally:
+        session.close()
+
+
+def _measure_cases(session: "Session", values: dict[str, float], job: Job, channel: Channel) -> None:
+    """The first call and the calibrations, then case after case."""
+    from bench.engines.protocol import Served
+    from bench.measure import Instruments, calibrate, first_call_s, mark_of, own_rss_reader, utc_now
+
+    first, tools = job.cases[0], Instruments(time.perf_counter, utc_now, own_rss_reader())
+    with _stack_before(first.timeout_s):
         channel.ask("phase", phase="first call", done=0, total=1)
-        values["first_call_s"] = first_call_s(
-            session, job.warmup, first, time.perf_counter, mark_of(job.seed, first.case, job.process, "first call")
-        )
+        mark = mark_of(job.seed, first.case, job.process, "first call")
+        values["first_call_s"] = first_call_s(session, job.warmup, first, time.perf_counter, mark)
         values |= calibrate(time.perf_counter, tools)
         if any(planned.case.load for planned in job.cases):
             from bench.load import calibrate_client
@@ -148,12 +158,9 @@ def run(job: Job, channel: Channel) -> None:
     gc.collect()
     gc.freeze()
     channel.ask("loaded", values=values, server_pid=session.server_pid if isinstance(session, Served) else None)
-    try:
-        for planned in job.cases:
-            with _stack_before(planned.timeout_s):
-                _measure_case(session, planned, job, tools, channel)
-    finally:
-        session.close()
+    for planned in job.cases:
+        with _stack_before(planned.timeout_s):
+            _measure_case(session, planned, job, tools, channel)
 
 
 def refusal(case: Case, able: Support) -> str | None:
@@ -162,6 +169,8 @@ def refusal(case: Case, able: Support) -> str | None:
         return f"{case.engine} takes one request at a time: choose an engine that is a server, such as llamacpp-server."
     if case.device not in able.devices:
         return f"{case.engine} does not run on {case.device}: choose {' or '.join(able.devices)}."
+    if not {case.quantization, "as stored", "as served"} & set(able.quantizations):
+        return f"{case.engine} takes no {case.quantization} weights: choose {' or '.join(able.quantizations)}."
     if case.log_probabilities and not able.log_probabilities:
         return f"{case.engine} gives no log-probabilities: leave log_probabilities out, or choose an engine such as llamacpp."
     return None
@@ -183,7 +192,7 @@ def source_of(job: Job) -> Source:
 
 
 def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel) -> None:
-    from bench.measure import count_warnings, measure
+    from bench.measure import measure, request_warnings
 
     case = planned.case
     session.reset()
@@ -205,7 +214,7 @@ def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "In
             _check_alive(session)
         if all(request.error for request in requests):
             raise EngineFailedError(f"Every request failed ({requests[-1].error}).")
-        warnings = count_warnings(planned, session, requests)
+        warnings = request_warnings(planned, session, requests)
     channel.ask(
         "case_done",
         timing=session.timing,

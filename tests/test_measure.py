@@ -1,13 +1,14 @@
 """Timing with a clock that the test moves: exact numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
-from fakes import START, make_case, make_planned
+from fakes import START, make_case, make_planned, make_request
 
 from bench.engines.protocol import Clock, Generation
-from bench.measure import Instruments, calibrate, count_warnings, first_call_s, mark_of, measure
+from bench.measure import Instruments, calibrate, first_call_s, mark_of, measure, request_warnings
 from bench.workloads import Prompt, Prompts
 from results.metrics import process_value, request_values
 from results.records import PromptFormat, Request
@@ -130,11 +131,11 @@ def test_early_stops_and_other_counts_are_warned_of() -> None:
     session = FakeSession(clock, stops_after=2)
     requests = requests_of(session, clock)
     planned = make_planned(make_case(output_tokens=5, prompt_tokens=10))
-    assert [(one.kind, one.facts) for one in count_warnings(planned, session, requests)] == [
+    assert [(one.kind, one.facts) for one in request_warnings(planned, session, requests)] == [
         ("early_stop", {"stopped": 3, "requests": 3, "wanted": 5})
     ]
     session.recount = lambda text: len(text) + 4  # type: ignore[method-assign]
-    assert count_warnings(planned, session, requests)[1].facts == {"requests": 3, "count": 2, "recount": 6}
+    assert request_warnings(planned, session, requests)[1].facts == {"requests": 3, "count": 2, "recount": 6}
 
 
 def test_first_call_is_one_token() -> None:
@@ -163,3 +164,25 @@ def test_the_mark_tells_runs_cases_and_processes_apart() -> None:
     assert len(set(marks)) == len(marks) == 240
     assert {len(mark) for mark in marks} == {8}
     assert mark_of(1, cases[0], 0) == marks[0]
+
+
+def test_prompts_that_a_server_knew_or_counts_otherwise_are_warned_of() -> None:
+    planned = make_planned(make_case(output_tokens=16, prompt_tokens=32))
+    session = FakeSession(FakeClock())
+    session.recount = lambda _: 16  # type: ignore[method-assign]
+    cached = [make_request("q", prompt_tokens=33, values={"cached_prompt_tokens": 20.0})]
+    assert {one.kind: one.facts for one in request_warnings(planned, session, cached)} == {
+        "prompt_count": {"wanted": 32, "server": 33, "requests": 1},
+        "cache_hits": {"share": 20 / 33},
+    }
+    meant = make_planned(make_case(output_tokens=16, prompt_tokens=33, prompt_cache=True))
+    assert request_warnings(meant, session, cached) == []
+
+
+def test_a_server_that_fails_again_and_again_is_asked_no_more() -> None:
+    clock = FakeClock()
+    session = FakeSession(clock)
+    working = session.generate
+    session.generate = lambda *given: replace(working(*given), error="connect: refused")  # type: ignore[method-assign]
+    planned = make_planned(make_case(), iterations=1000, min_seconds=0, warmup=0, give_up_after=5)
+    assert len(list(measure(session, planned, 0, PROMPTS, WARMUP, 0, tools(clock), lambda *_: None))) == 5

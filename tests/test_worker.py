@@ -60,6 +60,8 @@ def test_an_engine_is_asked_only_for_what_it_can_do() -> None:
     assert "llamacpp-server" in str(refusal(loaded, support("transformers")))
     assert refusal(loaded.model_copy(update={"engine": "llamacpp-server"}), support("llamacpp-server")) is None
     assert "choose cpu or cuda" in str(refusal(make_case(device="remote"), support("transformers")))
+    assert "takes no q4_k_m weights" in str(refusal(make_case(quantization="q4_k_m"), support("transformers")))
+    assert refusal(make_case(engine="llamacpp", quantization="q4_k_m"), support("llamacpp")) is None
     asked = make_case(engine="transformers", log_probabilities=True)
     assert "leave log_probabilities out" in str(refusal(asked, support("transformers")))
     assert refusal(asked, support("llamacpp")) is None

@@ -11,6 +11,8 @@ from bench.client_calibration import calibrate_client, exchange, job, null_endpo
 from bench.load_clients import LoadClients
 from bench.null_server import body, rendered, whole
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("gap_s", [None, 0.0, 0.001])
 def test_the_null_server_answers_as_many_tokens_as_were_asked_for(gap_s: float | None) -> None:

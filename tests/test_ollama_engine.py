@@ -18,6 +18,8 @@ from bench.environment import environment
 from bench.workloads import Prompt
 from results.records import PromptFormat
 
+pytestmark = pytest.mark.slow
+
 CASE = make_case(engine="ollama", device="remote", dtype="unknown", quantization="unknown", threads=None, source_precision=None)
 MODEL = "gemma3:270m"
 

@@ -21,6 +21,8 @@ from monitor.http import Endpoint, Exchange
 from monitor.stream import Answer, Dialect
 from results.records import PromptFormat
 
+pytestmark = pytest.mark.slow
+
 PROMPT = Prompt(0, "Hello", (1, 2))
 EVENT = 'data: {"choices":[{"text":"ab","finish_reason":"length"}]}\n\n'
 REPLY = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {len(EVENT)}\r\n\r\n{EVENT}".encode()

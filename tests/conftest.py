@@ -1,6 +1,8 @@
 """What several test files share: tiny models, made once per session."""
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,13 @@ def tiny_gemma_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_gemma_eos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Emits the end of sequence at once."""
     return make_tiny_gemma(tmp_path_factory.mktemp("models") / "tiny-gemma-eos", eos_bias=True)
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are shown in UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

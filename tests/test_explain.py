@@ -1,8 +1,6 @@
 """`bench explain` on a store with exact numbers."""
 
 import json
-import time
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
@@ -40,13 +38,7 @@ REQUESTS = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """`bench show` on a store with exact numbers: the runs, one run, its failures, requests and outputs."""
 
 import json
-import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,13 +13,7 @@ from results.store import Store
 SECOND = "20260302-120000-bbbb"
 
 
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Tables stay readable at every width: no number is cut, no text is markup, each warning has its sentence."""
 
 import io
-import time
-from collections.abc import Iterator
 
 import pytest
 from fakes import make_case, make_environment, make_failure, make_measurement, make_planned, make_report, make_run
@@ -20,13 +18,7 @@ from results.summary import summarize
 HOSTILE = "[red]boom[/red] \x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eevil :smile:"
 
 
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def screen(width: int, **options: object) -> Console:

@@ -46,6 +46,7 @@ def main() -> None:
         print(f"{form}: {best:.0f} requests/s, {best * options.tokens:.0f} tokens/s, {busy:.0f} µs of CPU per request")
     for streams in options.streams:
         print(f"{streams} streams: " + truth(streams, options.each))
+        print(f"{streams} streams, all begun at one moment: " + truth(streams, options.each, together=True))
 
 
 def rates_of(requests: int, tokens: int, gap_s: float | None, rounds: int) -> tuple[list[float], float]:
@@ -66,25 +67,32 @@ def rates_of(requests: int, tokens: int, gap_s: float | None, rounds: int) -> tu
     return rates, statistics.median(busy)
 
 
-def truth(streams: int, tokens: int) -> str:
-    """How far the client's figures lie from the server's record of its writes."""
+def truth(streams: int, tokens: int, *, together: bool = False) -> str:
+    """How far the client's figures lie from the server's record.
+
+    Spread as the requests of a real load are, the record's own TTFT counts from when the server noticed a request. Begun together,
+    new connections wait in the server before it notices them, so the record's TTFT is its write since the request was sent.
+    """
     scripts = [Script(**(vars(GOLDEN) | {"tokens": tokens, "seed": number, "id": str(number)})) for number in range(2 * streams)]
     with GoldenServer() as server:
         asked = Job(server.chat_url, {}, "openai-chat", 120.0, retries=0, give_up_after=1)
         with LoadClients(1, asked, time.perf_counter) as clients:
-            # As spread as the requests of a real load are: connections that come all at once wait in the server, unseen by it.
-            begins = tuple(ramp(streams, (GOLDEN.ttft_s + tokens * GOLDEN.tpot_s)))
+            begins = tuple(ramp(streams, 0.0 if together else GOLDEN.ttft_s + tokens * GOLDEN.tpot_s))
             items = tuple(Item(number, body(script).decode()) for number, script in enumerate(scripts))
             sent, _ = clients.run([Phase(items, begins, at_least=len(items))], lambda *_: None, no_turn)
         records = server.records()
     wrong = sum(one.answer.text != golden_text(scripts[one.number]) or one.answer.output_tokens != tokens for one in sent)
     ours, theirs = {"TTFT": [], "TPOT": [], "ITL": []}, {"TTFT": [], "TPOT": [], "ITL": []}
+    unnoticed: list[float] = []
     for one in sent:
         record = records[str(one.number)]
         written = [at for at, count in record["writes"] if count]
         take(ours, one.sent, content_times(one))
-        take(theirs, record["received"], written)
-    return f"{wrong} of {len(sent)} answers miscounted; " + "; ".join(compared(name, ours[name], theirs[name]) for name in ours)
+        take(theirs, one.sent if together else record["received"], written)
+        unnoticed.append(record["received"] - one.sent)
+    figures = "; ".join(compared(name, ours[name], theirs[name]) for name in ours)
+    noticed = f"noticed by the server {statistics.fmean(unnoticed) * 1e3:.3f} ms after they were sent"
+    return f"{wrong} of {len(sent)} answers miscounted, {noticed}; {figures}"
 
 
 def content_times(sent: Sent) -> list[float]:

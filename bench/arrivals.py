@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from results.records import Load
+from results.cases import Load
 
 if TYPE_CHECKING:
     from numpy import float64

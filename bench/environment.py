@@ -8,11 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
+from bench.cases import Machine
 from bench.engines import engine_class, support
 from bench.engines.protocol import Informed, Source
-from bench.expansion import Machine
 from monitor import devices
-from results.records import Environment, Scalar
+from results.record import Scalar
+from results.records import Environment
 
 
 def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()) -> Environment:

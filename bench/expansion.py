@@ -6,22 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.adapters import Adapter, resolve_adapter
+from bench.cases import Machine, Parts, load_of, planned_case, target_of, with_optimization
 from bench.engines import support
 from bench.engines.protocol import Server
-from bench.servers import find_server, named
+from bench.random_weights import random_model
+from bench.servers import find_server
 from bench.serving import Serving, next_loads, requests_of, requests_to_prove
-from bench.suite import BUILT_IN, ITERATIONS, SETTINGS, Point, Suite
+from bench.suite import BUILT_IN, ITERATIONS, Point, Suite
 from bench.trace import Trace, read_trace
 from bench.weights import ResolvedModel, served
 from bench.workloads import Prompts, load_prompts
+from results.cases import Load, PlannedCase
 from results.errors import UsageError
 from results.limits import parse_limits
-from results.records import Case, Load, PlannedCase
 from results.validation import nearest
 
 QUALITY_PROMPTS = "five-questions"
 """What a quality pass asks, whatever the suite's speed prompts: scores of different suites stay comparable."""
-UNKNOWN = "unknown"
 MOST_REQUESTS = 1_000_000
 """In one process: all prompts of a load are made before it starts."""
 LONGEST_SCHEDULE_S = 86400.0
@@ -46,14 +48,8 @@ class Expansion:
     servers: dict[str, Server] = field(default_factory=dict)
     """By `Case.target`."""
     trace: Path | None = None
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What `auto` means here."""
-
-    device: str
-    threads: int
+    adapters: dict[str, Path] = field(default_factory=dict)
+    """By `Case.adapter`."""
 
 
 def expand(
@@ -70,24 +66,33 @@ def expand(
     """
     prompts = load_prompts(suite.workload.prompts)
     limits = _limits(suite)
-    models: dict[str, ResolvedModel] = {}
+    models: dict[tuple[str, str], ResolvedModel] = {}
+    adapters: dict[str, Adapter] = {}
+
+    def known(kind: str, reference: str, where: str) -> ResolvedModel:
+        if (kind, reference) not in models:
+            made = {"served": lambda: served(reference), "random": lambda: random_model(reference, where)}
+            models[kind, reference] = made.get(kind, lambda: resolve(reference, where))()
+        return models[kind, reference]
+
     servers: dict[str, Server] = {}
     planned: dict[str, PlannedCase] = {}
     trace = read_trace(Path(suite.workload.trace), speed=suite.workload.trace_speed) if suite.workload.trace else None
     for where, tags, point in _points(suite):
         reference, is_served = point["model"], support(point["engine"]).weights == "served"
-        key = f"served:{reference}" if is_served else reference
-        if key not in models:
-            models[key] = served(reference) if is_served else resolve(reference, where)
-        target = _target(suite, point) if is_served else None
+        kind = "served" if is_served else point["weights"]
+        model = known(kind, reference, where)
+        drafts = known(point["weights"], point["draft"], f"{suite.name}: draft") if "draft" in point else None
+        if "adapter" in point and point["adapter"] not in adapters:
+            adapters[point["adapter"]] = resolve_adapter(point["adapter"])
+        target = target_of(suite, point) if is_served else None
         if target and target not in servers:
             servers[target] = find_server(target, suite.servers, given or {})
         point.setdefault("iterations", len(trace.entries) if trace else ITERATIONS)
-        given_load = _load(suite, point, trace.first(point["iterations"], point["min_seconds"]).digest if trace else None)
+        given_load = load_of(suite, point, trace.first(point["iterations"], point["min_seconds"]).digest if trace else None)
         for load in _swept(suite, suite.serving, given_load) if suite.serving else (given_load,):
-            one = _with_time(
-                _planned(suite, point, tags, models[key], machine, prompts, target, load, limits), suite.serving, trace
-            )
+            parts = Parts(model, prompts, drafts, adapters.get(point.get("adapter", "")), target, load, limits)
+            one = _with_time(planned_case(suite, point, tags, parts, machine), suite.serving, trace)
             if one.case.case_id in planned:
                 raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
             _check_size(suite, one)
@@ -102,7 +107,8 @@ def expand(
         planned=(*planned.values(), *_quality_passes(suite, list(planned.values()), asked)),
         models={model.weights: model for model in models.values()},
         prompts={one.digest: one for one in (prompts, asked)},
-        pinned={text: f"{model.reference}@{model.revision}" for text, model in models.items() if model.revision},
+        pinned={text: f"{model.reference}@{model.revision}" for (_, text), model in models.items() if model.revision},
+        adapters={one.digest: one.path for one in adapters.values()},
         servers=servers,
         trace=Path(suite.workload.trace) if suite.workload.trace else None,
     )
@@ -164,14 +170,6 @@ def _check_size(suite: Suite, planned: PlannedCase) -> None:
         )
 
 
-def _target(suite: Suite, point: dict[str, Any]) -> str:
-    if reference := point.get("server"):
-        return named(reference, suite.servers)
-    if point["engine"] == "ollama":
-        return "ollama"
-    raise UsageError(f"{suite.name}: engine {point['engine']} needs a server: give `server` a name, a preset or a URL.")
-
-
 def _swept(suite: Suite, serving: Serving, given: Load | None) -> tuple[Load, ...]:
     """
     Raises:
@@ -190,23 +188,6 @@ def _swept(suite: Suite, serving: Serving, given: Load | None) -> tuple[Load, ..
     return next_loads(serving, ())
 
 
-def _load(suite: Suite, point: dict[str, Any], trace: str | None) -> Load | None:
-    concurrency, rate, arrivals = point.get("concurrency"), point.get("rate"), point.get("arrivals")
-    if sum(one is not None for one in (concurrency, rate, trace)) > 1:
-        raise UsageError(f"{suite.name}: concurrency, rate and workload.trace are different loads: give one of them.")
-    if rate is None and (arrivals or point.get("burstiness")):
-        raise UsageError(f"{suite.name}: arrivals and burstiness need a rate: give rate, in requests per second.")
-    if concurrency is None and point.get("ramp_s"):
-        raise UsageError(f"{suite.name}: ramp_s needs a closed loop: give concurrency.")
-    if (arrivals == "gamma") != (point.get("burstiness") is not None):
-        raise UsageError(f"{suite.name}: gamma arrivals and burstiness go together: give both or neither.")
-    if trace:
-        return Load(arrivals="trace", trace=trace)
-    if rate is not None:
-        return Load(arrivals=arrivals or "poisson", rate=rate, burstiness=point.get("burstiness"))
-    return None if concurrency is None else Load(arrivals="closed", concurrency=concurrency, ramp_s=point.get("ramp_s", 0.0))
-
-
 def _points(suite: Suite) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
     """(field path, tags, values) of each point of the matrix that is not excluded, then of each include."""
     base = BUILT_IN | suite.defaults.model_dump(exclude_none=True)
@@ -223,12 +204,13 @@ def _points(suite: Suite) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]
             unused.pop(hit, None)
         if not hits:
             where = f"matrix.model[{indices[list(axes).index('model')]}]" if "model" in axes else "defaults.model"
-            yield where, (), _complete(suite, base | point, "matrix")
+            yield where, (), with_optimization(suite, _complete(suite, base | point, "matrix"))
     if unused:
         raise UsageError(f"{suite.name}: exclude[{min(unused)}]: matches no case of the matrix: correct or remove it.")
     for row, include in enumerate(suite.include):
         values = include.model_dump(exclude_none=True, exclude={"tags"})
-        yield f"include[{row}].model", include.tags, _complete(suite, base | values, f"include[{row}]")
+        point = _complete(suite, base | values, f"include[{row}]")
+        yield f"include[{row}].model", include.tags, with_optimization(suite, point)
 
 
 def _matches(rule: Point, point: dict[str, Any]) -> bool:
@@ -241,76 +223,18 @@ def _complete(suite: Suite, point: dict[str, Any], where: str) -> dict[str, Any]
     return point
 
 
-def _planned(
-    suite: Suite, point: dict[str, Any], tags: tuple[str, ...], model: ResolvedModel, machine: Machine, prompts: Prompts,
-    target: str | None, load: Load | None, limits: str | None,
-) -> PlannedCase:  # fmt: skip
-    workload, able = suite.workload, support(point["engine"])
-    device = machine.device if point["device"] == "auto" else point["device"]
-    if device not in able.devices and (point["device"] == "auto" or len(able.devices) == 1):
-        device = able.devices[0]
-    threads = machine.threads if point["threads"] == "auto" else point["threads"]
-    dtype = point.get("dtype", UNKNOWN if target else "fp32")
-    own = {"served": UNKNOWN, "gguf": model.stored or UNKNOWN, "folder": dtype}[able.weights]
-    case = Case(
-        weights=model.weights,
-        engine=point["engine"],
-        device=device,
-        dtype=dtype,
-        quantization=point.get("quantization", own),
-        source_precision=model.source_precision,
-        threads=threads if device == "cpu" else None,
-        workload=prompts.digest,
-        prompt_format=workload.prompt_format,
-        prompt_tokens=point.get("prompt_tokens", workload.prompt_tokens),
-        output_tokens=point["output_tokens"],
-        target=target,
-        slots=point["slots"] if able.starts_server and point["slots"] > 1 else None,
-        load=load,
-        prompt_cache=point["prompt_cache"],
-        shared_prefix_tokens=workload.shared_prefix_tokens,
-        prefix_hit_rate=workload.prefix_hit_rate,
-        turns=workload.turns,
-        log_probabilities=point["log_probabilities"],
-    )
-    _check(suite, point, case)
-    return PlannedCase(
-        case=case, model=model.name, base_model=model.base, tags=tags, isolated=suite.isolation == "case", limits=limits,
-        **{name: point[name] for name in SETTINGS},
-    )  # fmt: skip
-
-
-def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
-    """
-    Raises:
-        UsageError: values of one case contradict each other.
-    """
-    if case.target and point["threads"] != "auto":
-        raise UsageError(f"{suite.name}: threads are the server's own affair where it was not started here: leave them out.")
-    if point["min_seconds"] >= point["timeout_s"]:
-        raise UsageError(
-            f"{suite.name}: min_seconds {point['min_seconds']:g} must be less than timeout_s {point['timeout_s']:g}."
-        )
-    if (case.shared_prefix_tokens is None) != (case.prefix_hit_rate is None):
-        raise UsageError(f"{suite.name}: workload.shared_prefix_tokens and prefix_hit_rate go together: give both or neither.")
-    if case.shared_prefix_tokens and case.shared_prefix_tokens >= (case.prompt_tokens or 0):
-        raise UsageError(f"{suite.name}: workload.shared_prefix_tokens must be less than prompt_tokens: give a longer prompt.")
-    if case.load and case.load.trace and (case.prompt_format == "chat" or case.turns > 1 or case.prefix_hit_rate):
-        raise UsageError(f"{suite.name}: a trace says itself what its prompts are: leave chat, turns and shared prefixes out.")
-    if case.load is None and (case.turns > 1 or case.prefix_hit_rate):
-        raise UsageError(f"{suite.name}: turns and shared prefixes are parts of a load: give concurrency or rate.")
-
-
 def _quality_passes(suite: Suite, speed: list[PlannedCase], prompts: Prompts) -> list[PlannedCase]:
     """One quality pass per configuration: greedy, to the end of sequence, in one process."""
     if not suite.quality:
         return []
     firsts: dict[str, PlannedCase] = {}
     for one in speed:
-        firsts.setdefault(one.case.config_id, one)
+        if one.case.purpose == "speed" and not one.case.has_random_weights:
+            firsts.setdefault(one.case.config_id, one)
     asked = {
         "purpose": "quality", "workload": prompts.digest, "prompt_tokens": None, "output_tokens": suite.quality_tokens,
-        "stop": "eos", "load": None, "shared_prefix_tokens": None, "prefix_hit_rate": None, "turns": 1,
+        "stop": "eos", "load": None, "shared_prefix_tokens": None, "prefix_hit_rate": None, "turns": 1, "batch": 1,
+        "depth": 0, "sampling": None,
     }  # fmt: skip
     return [
         one.model_copy(

@@ -26,13 +26,16 @@ from bench.worker import Job
 from monitor.devices import free_memory_bytes, memory_floor_bytes, oom_kills
 from monitor.processes import MARKER, end_tree
 from monitor.sampler import Sampler, Usage
+from results.cases import PlannedCase
 from results.format import plain
-from results.records import Failure, FailureKind, Measurement, PlannedCase, Request, RowWarning, Series
+from results.records import Failure, FailureKind, Measurement, Request, RowWarning, Series
 
 WORKER = (sys.executable, "-P", "-m", "bench.worker")
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
 WAITS = ("phase", "loaded", "case_started", "request", "requests", "case_done")
 """Events after which the worker waits until the parent has done its part: the parent sleeps while a request is timed."""
+MEASURED = ("measure", "quality", "load", "train")
+"""Phases in which the worker does what is counted: warm-ups are over."""
 LONGEST_LINE = 2**24
 BACKLOG = 100
 
@@ -200,6 +203,8 @@ class _Worker:
             raise WorkerEnded(event["kind"], plain(str(event["message"])))
         if name == "phase":
             self._phase, self._progress = str(event["phase"]), (int(event["done"]), int(event["total"]))
+            if self._phase in MEASURED and self._progress[0] == 0 and self._in_case:
+                self._sampler.mark()
         elif name == "loaded":
             self._loaded = {str(key): float(value) for key, value in event["values"].items()}
             if event.get("server_pid") is not None:
@@ -246,6 +251,12 @@ class _Worker:
             values["peak_pss_bytes"] = float(usage.peak_pss_bytes)
         if usage.peak_device_bytes is not None:
             values["peak_device_bytes"] = float(usage.peak_device_bytes)
+        if planned.estimate:
+            values["estimated_bytes"] = float(planned.estimate.total_bytes)
+        if planned.price_per_hour:
+            values["price_per_hour"] = planned.price_per_hour
+        if usage.energy_j is not None:
+            values["energy_j"] = usage.energy_j
         warnings = [RowWarning.model_validate(one) for one in event["warnings"]]
         return Measurement(
             attempt_id="m" + uuid.uuid4().hex[:15],
@@ -256,6 +267,7 @@ class _Worker:
             timing=str(event["timing"]),
             requests=tuple(self._requests),
             values=values,
+            facts={"energy_method": usage.energy_method} if usage.energy_method else {},
             warnings=tuple([*warnings, *surroundings(planned, usage, self._loaded_rss)]),
             series=(
                 Series(

@@ -23,7 +23,9 @@ from bench.measure import WARMUP_TOKENS, Instruments, mark_of
 from bench.trace import Trace
 from bench.workloads import Prompts
 from monitor import processes
-from results.records import Load, PlannedCase, Request, RowWarning, digest
+from results.cases import Load, PlannedCase
+from results.record import digest
+from results.records import Request, RowWarning
 
 __all__ = ["LoadOutcome", "LoadSession", "calibrate_client", "measure_load"]
 

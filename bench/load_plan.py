@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.arrivals import deal, schedule
 from bench.client_protocol import Item, Phase, Sent
 from bench.trace import Trace
-from results.records import Load, PlannedCase
+from results.cases import Load, PlannedCase
 
 HEADROOM = 1.5
 """Of a closed loop's pool of prompts over what it would need at the pace of the warm-up."""

@@ -11,8 +11,8 @@ from itertools import takewhile
 
 from bench.trace import BLOCK_TOKENS, TraceEntry
 from bench.workloads import Decode, Encode, Prompt, Prompts
+from results.cases import PromptFormat
 from results.errors import UsageError
-from results.records import PromptFormat
 
 OPENINGS = (" So", " And so", " And then so")
 """Where a text is cut, its end may come out as more or fewer tokens or join what follows, so that some lengths do not exist:

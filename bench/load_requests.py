@@ -17,7 +17,7 @@ from bench.workloads import Prompt, Prompts
 from monitor.http import Exchange
 from monitor.secrets import answer_without_secrets
 from monitor.stream import Answer, Dialect, read_answer
-from results.records import Case, PlannedCase
+from results.cases import Case, PlannedCase
 
 
 class LoadSession(Session, Served, Protocol):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from bench.arrivals import ArrivalTest, arrival_test
 from bench.client_protocol import Usage
 from bench.request_warnings import cache_hits, early_stop, prompt_count, request_errors, uneven_events
+from results.cases import Load, PlannedCase
 from results.limits import parse_limits
 from results.load_curve import scheduled_rate
 from results.metrics import request_values
-from results.records import Load, PlannedCase, Request, RowWarning
+from results.records import Request, RowWarning
 from results.saturation import over_saturated
 
 BUSY_SHARE = 0.7

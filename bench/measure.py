@@ -3,15 +3,17 @@
 import os
 import statistics
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from bench.engines.protocol import Clock, Generation, Served, Session
+from bench.engines.protocol import Batched, Clock, Generation, Served, Session, UnsupportedError
 from bench.request_warnings import cache_hits, early_stop, prompt_count, request_errors, uneven_events
 from bench.workloads import Prompt, Prompts, quality_prompt, speed_prompt
-from results.records import Case, PlannedCase, Request, RowWarning, digest
+from results.cases import Case, PlannedCase
+from results.record import digest
+from results.records import Request, RowWarning
 
 FIRST_CALL_TOKENS = 32
 WARMUP_TOKENS = 8
@@ -46,19 +48,19 @@ def measure(
     lengths = (case.prompt_tokens, case.prompt_format, session.encode, session.decode)
     for number in range(planned.warmup if case.purpose == "speed" else 0):
         phase("warmup", number, planned.warmup)
-        prompt = speed_prompt(warmup, number, warmup_mark, *lengths)
-        session.generate(prompt, min(case.output_tokens, WARMUP_TOKENS), case.stop, tools.clock)
+        asked = [speed_prompt(warmup, number * case.batch + more, warmup_mark, *lengths) for more in range(case.batch)]
+        generate(session, asked, min(case.output_tokens, WARMUP_TOKENS), case.stop, tools.clock)
     started = tools.clock()
     number = failed = 0
-    while number < planned.iterations or tools.clock() - started < planned.min_seconds:
-        phase("measure" if case.purpose == "speed" else "quality", number, planned.iterations)
+    while number < planned.iterations * case.batch or tools.clock() - started < planned.min_seconds:
+        phase("measure" if case.purpose == "speed" else "quality", number // case.batch, planned.iterations)
         if case.purpose == "speed":
-            prompt = speed_prompt(prompts, number, mark, *lengths)
+            asked = [speed_prompt(prompts, number + more, mark, *lengths) for more in range(case.batch)]
         else:
-            prompt = quality_prompt(prompts, number, case.prompt_format, session.encode)
-        one = request(session, planned, prompt, number, origin, tools)
-        yield one
-        number, failed = number + 1, failed + 1 if one.error else 0
+            asked = [quality_prompt(prompts, number, case.prompt_format, session.encode)]
+        for one in requests(session, planned, asked, number, origin, tools):
+            yield one
+            number, failed = number + 1, failed + 1 if one.error else 0
         if failed >= planned.give_up_after:
             return
 
@@ -69,17 +71,47 @@ def mark_of(seed: int, case: Case, process: int, phase: str = "measure") -> str:
     return f"{int(digest([seed, case.case_id, process, phase]), 16) % 10**8:08d}"
 
 
-def request(session: Session, planned: PlannedCase, prompt: Prompt, index: int, origin: float, tools: Instruments) -> Request:
-    """One timed request; everything but the generation lies outside its times."""
+def generate(
+    session: Session, prompts: Sequence[Prompt], output_tokens: int, stop: Literal["length", "eos"], clock: Clock
+) -> list[Generation]:
+    """One generation per prompt: together where there are several.
+
+    Raises:
+        UnsupportedError: the session takes one prompt at a time.
+    """
+    if len(prompts) == 1:
+        return [session.generate(prompts[0], output_tokens, stop, clock)]
+    if not isinstance(session, Batched):
+        raise UnsupportedError("the engine says that it can batch, but its session cannot: report it to its author.")
+    return session.generate_batch(prompts, output_tokens, stop, clock)
+
+
+def requests(
+    session: Session, planned: PlannedCase, prompts: Sequence[Prompt], first: int, origin: float, tools: Instruments
+) -> list[Request]:
+    """One timed request, or a batch of them; everything but the generation lies outside their times.
+
+    Args:
+        first: index of the first one in the case.
+    """
     rss_before = tools.rss_bytes()
     sent_at = tools.now()
-    generation = session.generate(prompt, planned.case.output_tokens, planned.case.stop, tools.clock)
+    generations = generate(session, prompts, planned.case.output_tokens, planned.case.stop, tools.clock)
     rss_after = tools.rss_bytes()
     own = {} if isinstance(session, Served) else {"rss_bytes": float(rss_after), "rss_delta_bytes": float(rss_after - rss_before)}
-    values = own | generation.values
-    if generation.uneven:
-        values["uneven_events"] = 1.0
-    return record(generation, prompt, index, origin, sent_at, values)
+    if len(prompts) > 1:
+        own["batch_tps"] = batch_tps(generations)
+    found = []
+    for index, (prompt, generation) in enumerate(zip(prompts, generations, strict=True), first):
+        uneven = {"uneven_events": 1.0} if generation.uneven else {}
+        found.append(record(generation, prompt, index, origin, sent_at, own | generation.values | uneven))
+    return found
+
+
+def batch_tps(generations: Sequence[Generation]) -> float:
+    """Output tokens of all sequences of a batch per second, from when it was sent to its last event."""
+    end = max(time for one in generations for time in one.event_times)
+    return sum(one.output_tokens or 0 for one in generations) / (end - generations[0].sent)
 
 
 def record(
@@ -131,15 +163,15 @@ def first_call_s(session: Session, warmup: Prompts, planned: PlannedCase, clock:
     return clock() - start
 
 
-def request_warnings(planned: PlannedCase, session: Session, requests: list[Request]) -> list[RowWarning]:
+def request_warnings(planned: PlannedCase, session: Session, measured: list[Request]) -> list[RowWarning]:
     """What the requests tell that may have spoiled the row, texts that re-tokenize to another length among it."""
     case = planned.case
-    done = [one for one in requests if not one.error]
+    done = [one for one in measured if not one.error]
     wanted = case.prompt_tokens if case.purpose == "speed" else None
     found = [
-        request_errors(requests),
+        request_errors(measured),
         early_stop(case, [(case.output_tokens, one) for one in done]),
-        uneven_events(sum("uneven_events" in one.values for one in requests)),
+        uneven_events(sum("uneven_events" in one.values for one in measured)),
         prompt_count((wanted, one) for one in done),
         cache_hits(case, done),
         _token_mismatch(session, [one for one in done if one.output_tokens is not None]),

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Self
 
 from bench.weights import ResolvedModel
+from results.cases import PlannedCase
 from results.format import plain
-from results.records import Failure, Measurement, PlannedCase
+from results.records import Failure, Measurement
 
 if TYPE_CHECKING:
     from rich.console import Console

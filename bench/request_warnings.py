@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from results.records import Case, Request, RowWarning
+from results.cases import Case
+from results.records import Request, RowWarning
 
 CACHED_SHARE = 0.05
 """Of the prompts' tokens: the first token of all sequences and a template's beginning are always the same."""

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from results.records import Failure, Measurement, PlannedCase
+from results.cases import PlannedCase
+from results.records import Failure, Measurement
 
 DECIDED = frozenset({"unsupported", "missing_dependency", "missing_weights", "oom", "timeout", "bad_output", "pruned"})
 """Failures that another process would only repeat: such a case is not tried again in later rounds."""

@@ -13,11 +13,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from results.cases import Load, PlannedCase
 from results.caveats import sentence
 from results.errors import UsageError
 from results.limits import Limit, Limits, Verdict, bunching, parse_limits, proven, requests_needed
 from results.metrics import process_value
-from results.records import Failure, Load, Measurement, PlannedCase
+from results.records import Failure, Measurement
 
 R20 = (1.0, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0, 2.24, 2.5, 2.8, 3.15, 3.55, 4.0, 4.5, 5.0, 5.6, 6.3, 7.1, 8.0, 9.0)
 """Preferred numbers (Renard, ISO 3), 12 % apart: rates are taken from them, so that those of different runs meet by case."""

@@ -6,7 +6,8 @@ from bench.expansion import with_load
 from bench.serving import Reached, Serving, next_loads, processes_of, reached
 from bench.serving_conclusion import conclusion
 from bench.suite import Suite
-from results.records import Load, PlannedCase, Report
+from results.cases import Load, PlannedCase
+from results.records import Report
 from results.summary import by_case
 
 Swept = dict[Load, tuple[PlannedCase, Reached]]

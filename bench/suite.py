@@ -6,20 +6,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, FiniteFloat, create_model
 
 from bench.catalog import catalog
-from bench.gguf_header import FORMATS
+from bench.quantizations import NAMES, OPTIMIZATIONS
 from bench.servers import ServerSpec, is_url, scrubbed, url_name
 from bench.serving import Serving
 from bench.workloads import prompt_sets
+from results.cases import Attention, CompileMode, KvCache
 from results.errors import UsageError
-from results.records import digest
+from results.record import digest
 from results.scorers import SCORERS
 from results.validation import load_yaml, nearest, validate
 
 Dtype = Literal["fp32", "bf16", "fp16"]
-Quantization = Literal[FORMATS]  # type: ignore[valid-type]
+Quantization = Literal[NAMES]  # type: ignore[valid-type]
 Strict = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -28,13 +29,33 @@ class Point(BaseModel):
 
     model_config = Strict
     model: str | None = Field(None, min_length=1, description="A catalog name, a local folder or file, or hub id@revision.")
+    weights: Literal["stored", "random"] | None = Field(
+        None, description="`random` draws the weights of the model's architecture: real speed and memory, nothing to download."
+    )
+    adapter: str | None = Field(None, min_length=1, description="A folder with a LoRA adapter of the model.")
     engine: str | None = Field(None, min_length=1, description="`bench engines` shows them all.")
     server: str | None = Field(None, min_length=1, description="A name of `servers`, a preset's name, or a URL.")
-    device: Literal["auto", "cpu", "cuda"] | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None
     dtype: Dtype | None = Field(None, description="The type of computing.")
     quantization: Quantization | None = Field(
         None, description="The format of the weights in memory; as the file has it, or as `dtype`, unless given."
     )
+    optimization: Literal[tuple(OPTIMIZATIONS)] | None = Field(  # type: ignore[valid-type]
+        None, description="A level of the Gemma tutorial, instead of quantization and dtype."
+    )
+    attention: Attention | None = Field(None, description="The attention kernel; the engine's own choice unless given.")
+    compile: CompileMode | None = Field(None, description="The mode of torch.compile; not compiled unless given.")
+    kv_cache: KvCache | None = Field(None, description="How the KV cache is kept; the engine's own choice unless given.")
+    kv_dtype: str | None = Field(None, min_length=1, description="The format of the KV cache, such as fp16, q8_0 or int4.")
+    draft: str | None = Field(None, min_length=1, description="A smaller model that drafts tokens: speculative decoding.")
+    draft_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Tokens drafted at a time; 5 unless given.")
+    tensor_parallel: Annotated[int, Field(ge=1)] | None = Field(None, description="Devices that share each layer.")
+    batch: Annotated[int, Field(ge=1)] | None = Field(None, description="Prompts that are generated for together.")
+    depth: Annotated[int, Field(ge=0)] | None = Field(None, description="Tokens that the KV cache holds before the prompt comes.")
+    temperature: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Of sampling; greedy unless given.")
+    top_p: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(None, description="Of sampling; 0.9 unless given.")
+    top_k: Annotated[int, Field(ge=1)] | None = Field(None, description="Of sampling; all tokens unless given.")
+    repetition_penalty: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Of sampling; 1.05 unless given.")
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(None, description="CPU threads that compute.")
     prompt_tokens: Annotated[int, Field(ge=2)] | None = Field(None, description="Exact prompt length.")
     output_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Exact output length.")
@@ -53,6 +74,9 @@ class Point(BaseModel):
     min_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Seconds of measuring at the least.")
     warmup: Annotated[int, Field(ge=0)] | None = Field(None, description="Requests before that are not counted.")
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one load and of one case.")
+    cooldown_s: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Of rest before each load.")
+    memory_limit: ByteSize | None = Field(None, description="Resident memory at which a case ends as oom, such as 8GiB.")
+    price_per_hour: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Of the machine, in any one currency.")
     clients: Annotated[int, Field(ge=1)] | None = Field(None, description="Processes that send the requests of a load.")
     request_timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one request to a server.")
     retries: Annotated[int, Field(ge=0)] | None = Field(None, description="How often a failed request is sent again.")
@@ -74,6 +98,20 @@ def _lists() -> dict[str, Any]:
 Matrix: type[BaseModel] = create_model("Matrix", __config__=Strict, **_lists())
 
 
+class FineTune(BaseModel):
+    """LoRA at the Gemma tutorial's settings unless given otherwise."""
+
+    model_config = Strict
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+    dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.1
+    learning_rate: Annotated[FiniteFloat, Field(gt=0)] = 2e-5
+    batch: Annotated[int, Field(ge=1)] = 2
+    accumulation: Annotated[int, Field(ge=1)] = Field(8, description="Batches whose gradients one step adds up.")
+    sequence_tokens: Annotated[int, Field(ge=8)] = 2048
+    steps: Annotated[int, Field(ge=1)] = 20
+
+
 class Workload(BaseModel):
     model_config = Strict
     prompts: str = Field("five-questions", description="A built-in set of prompts, or a path beside the suite.")
@@ -85,6 +123,7 @@ class Workload(BaseModel):
     prefix_hit_rate: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(None, description="Share of the prompts with it.")
     turns: Annotated[int, Field(ge=1)] = Field(1, description="Requests of one conversation.")
     trace: str | None = Field(None, description="A trace to replay, a path beside the suite: when requests come, and how long.")
+    finetune: FineTune | None = Field(None, description="Fine-tune instead of generating: its cost is what is measured.")
     trace_speed: Annotated[FiniteFloat, Field(gt=0)] = Field(1.0, description="2 replays the trace twice as fast.")
 
 
@@ -115,12 +154,14 @@ class Suite(BaseModel):
 BUILT_IN = {
     "engine": "transformers", "device": "auto", "threads": "auto", "output_tokens": 32, "slots": 1, "prompt_cache": False,
     "log_probabilities": False, "processes": 3, "min_seconds": 2.0, "warmup": 1, "timeout_s": 300.0,
+    "weights": "stored", "batch": 1, "depth": 0, "tensor_parallel": 1, "cooldown_s": 0.0,
     "clients": 1, "request_timeout_s": 120.0, "retries": 0, "give_up_after": 20,
 }  # fmt: skip
 ITERATIONS = 3
 """Unless given, or a trace says how many requests it has."""
 SETTINGS = (
-    "processes", "iterations", "min_seconds", "warmup", "timeout_s", "clients", "request_timeout_s", "retries", "give_up_after",
+    "processes", "iterations", "min_seconds", "warmup", "timeout_s", "cooldown_s", "clients", "request_timeout_s", "retries",
+    "give_up_after", "memory_limit", "price_per_hour",
 )  # fmt: skip
 
 
@@ -193,6 +234,7 @@ def absolute(reference: str, *folders: Path) -> str:
 def anchor(suite: Suite, folder: Path) -> Suite:
     """The suite with every path made absolute, so that it means the same from any folder and at any later time."""
     suite = with_servers_named(with_models(suite, lambda reference: absolute(reference, folder, Path.cwd())))
+    suite = _with_axis(suite, "adapter", lambda reference: absolute(reference, folder, Path.cwd()))
     workload = suite.workload
     found = {} if workload.prompts in prompt_sets() else {"prompts": absolute(workload.prompts, folder, Path.cwd())}
     if workload.trace:
@@ -202,7 +244,7 @@ def anchor(suite: Suite, folder: Path) -> Suite:
 
 def with_models(suite: Suite, change: Callable[[str], str]) -> Suite:
     """The suite with every reference to a model changed; those of served models may not be: see `bench.engines.Support`."""
-    return _with_axis(suite, "model", change)
+    return _with_axis(_with_axis(suite, "model", change), "draft", change)
 
 
 def with_servers_named(suite: Suite) -> Suite:

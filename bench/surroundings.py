@@ -4,7 +4,8 @@ import psutil
 
 from monitor.devices import governor
 from monitor.sampler import Usage
-from results.records import PlannedCase, RowWarning
+from results.cases import PlannedCase
+from results.records import RowWarning
 
 CONTENTION_SHARE, CONTENTION_CPUS = 0.05, 0.25
 """Others' CPU time that is worth a warning: of the whole machine, or in CPUs where that is less."""

@@ -20,8 +20,9 @@ from bench.serving_sweep import further_cases
 from bench.weights import Form, Progress, ResolvedModel
 from bench.worker import Job
 from bench.workloads import Prompts, load_prompts
+from results.cases import PlannedCase
 from results.errors import GemmeterError
-from results.records import ContentPolicy, Failure, Measurement, PlannedCase, Request, Run, RunEvent, Score
+from results.records import ContentPolicy, Failure, Measurement, Request, Run, RunEvent, Score
 from results.scorers import score_request
 from results.store import Store
 
@@ -42,7 +43,17 @@ class Listener(Protocol):
 
 
 Launch = Callable[[Job, str, Callable[[PlannedCase | None, str, int, int], None]], Iterator[Outcome]]
-Prepare = Callable[[ResolvedModel, Progress, Form], Path | None]
+Prepare = Callable[[ResolvedModel, Progress, Form, str | None], Path | None]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Weights in the form that an engine loads."""
+
+    weights: str
+    form: Form
+    level: str | None
+    """Of a GGUF file's weights; `None`: as stored, or made by the engine."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +91,25 @@ class Sweep:
     listener: Listener
     servers: Mapping[str, Server] = field(default_factory=dict)
     """By `Case.target`."""
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    """By `Case.adapter`."""
     trace: Path | None = None
     trace_speed: float = 1.0
 
     def go(self, batches: Sequence[Batch]) -> None:
         """Measure the batches in their order; each outcome is stored before the next case begins."""
-        sources: dict[tuple[str, Form], Path | None] = {}
+        sources: dict[Needed, Path | None] = {}
         given_up: set[str] = set()
-        for weights, form in dict.fromkeys(_needed(one) for batch in batches for one in batch.cases):
-            model = self.models[weights]
+        for needed in dict.fromkeys(one for batch in batches for planned in batch.cases for one in _needed(planned)):
+            model = self.models[needed.weights]
             try:
-                sources[weights, form] = self.prepare(model, partial(self.listener.preparing, model), form)
+                sources[needed] = self.prepare(model, partial(self.listener.preparing, model), needed.form, needed.level)
             except GemmeterError as error:
-                given_up |= self._unprepared((weights, form), batches, error)
+                given_up |= self._unprepared(needed, batches, error)
         for batch in batches:
             left = [one for one in batch.cases if one.case.case_id not in given_up]
             while left:
-                job = self._job(batch.process, left, sources[_needed(left[0])])
+                job = self._job(batch.process, left, [sources[one] for one in _needed(left[0])])
                 settled = set()
                 for outcome in self.launch(job, self.run.run_id, self.listener.phase):
                     self._keep(outcome)
@@ -105,10 +118,14 @@ class Sweep:
                         given_up.add(outcome.case_id)
                 left = [one for one in left if one.case.case_id not in settled] if settled else []
 
-    def _job(self, process: int, cases: Sequence[PlannedCase], source: Path | None) -> Job:
-        target = cases[0].case.target
+    def _job(self, process: int, cases: Sequence[PlannedCase], sources: Sequence[Path | None]) -> Job:
+        case = cases[0].case
+        target = case.target
         return Job(
-            source=source,
+            source=sources[0],
+            architecture=self.models[case.weights].architecture,
+            draft=sources[1] if case.draft else None,
+            adapter=self.adapters[case.adapter] if case.adapter else None,
             server=self.servers[target] if target else None,
             process=process,
             cases=tuple(cases),
@@ -119,9 +136,9 @@ class Sweep:
             trace_speed=self.trace_speed,
         )
 
-    def _unprepared(self, needed: tuple[str, Form], batches: Sequence[Batch], error: GemmeterError) -> set[str]:
+    def _unprepared(self, needed: Needed, batches: Sequence[Batch], error: GemmeterError) -> set[str]:
         """Store a failure for every case that is still to measure and whose weights could not be had."""
-        left = [(one, batch.process) for batch in batches for one in batch.cases if _needed(one) == needed]
+        left = [(one, batch.process) for batch in batches for one in batch.cases if needed in _needed(one)]
         firsts = {planned.case.case_id: (planned, process) for planned, process in reversed(left)}
         for planned, process in firsts.values():
             self._keep(
@@ -157,8 +174,11 @@ class Sweep:
         ]
 
 
-def _needed(planned: PlannedCase) -> tuple[str, Form]:
-    return planned.case.weights, support(planned.case.engine).weights
+def _needed(planned: PlannedCase) -> list[Needed]:
+    """The weights of the model, then those of the model that drafts."""
+    case, form = planned.case, support(planned.case.engine).weights
+    level = case.quantization if form == "gguf" else None
+    return [Needed(case.weights, form, level), *([Needed(case.draft, form, None)] if case.draft else [])]
 
 
 def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener) -> None:
@@ -178,6 +198,7 @@ def measure_plan(plan: Plan, store: Store, prepare: Prepare, listener: Listener)
         launch=lambda job, run_id, listen: launch(job, run_id, listen, Outside(logs=cache_folder() / "logs" / run_id)),
         listener=listener,
         servers=plan.expansion.servers,
+        adapters=plan.expansion.adapters,
         trace=plan.expansion.trace,
         trace_speed=plan.suite.workload.trace_speed,
     )

@@ -11,11 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from results.cases import PlannedCase
 from results.caveats import sentence
 from results.format import moment, plain
 from results.metrics import METRICS
 from results.reading import RunSummary
-from results.records import PlannedCase, RowWarning
+from results.records import RowWarning
 from results.summary import CaseRow, estimate_text, headline, worst_of_each
 
 Cell = str | Text

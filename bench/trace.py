@@ -14,8 +14,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from results.cases import PlannedCase
 from results.errors import UsageError
-from results.records import FailureKind, PlannedCase, digest
+from results.record import digest
+from results.records import FailureKind
 from results.validation import validate
 
 BLOCK_TOKENS = 512

@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench import hub, local_weights, packaged_weights
 from bench.cache import cache_folder
@@ -64,6 +65,8 @@ class ResolvedModel:
     """The commit of a hub model."""
     stored: str | None = None
     """The format of the weights in their GGUF file, such as `q4_k_m` or `bf16`; `None`: they come in no such file."""
+    architecture: Mapping[str, Any] | None = None
+    """The configuration, as in `config.json`, of a model whose weights are drawn at random; `None`: it has weights."""
 
 
 def resolve(reference: str, where: str, *, cache: Path | None = None) -> ResolvedModel:
@@ -126,16 +129,21 @@ def served(model: str) -> ResolvedModel:
     return ResolvedModel(name, name, f"served:{name}", None, None, None)
 
 
-def prepare(model: ResolvedModel, progress: Progress, form: Form = "folder", *, cache: Path | None = None) -> Path | None:
+def prepare(
+    model: ResolvedModel, progress: Progress, form: Form = "folder", level: str | None = None, *, cache: Path | None = None
+) -> Path | None:
     """These weights in a folder in Hugging Face format or in a GGUF file: assembled, downloaded or converted when they are
-    not there yet. `None` for those that a server has.
+    not there yet. `None` for those that a server has, or that are drawn at random when they are loaded.
+
+    Args:
+        level: the format that the weights of a GGUF file are to have; `None`: as they are stored.
 
     Raises:
         UsageError: the user's files are gone.
         WeightsError: they cannot be made ready; its `kind` says what a failure of them is.
     """
     cache = cache or cache_folder()
-    if form == "served":
+    if form == "served" or (form == "folder" and model.architecture is not None):
         return None
     if form == "gguf" and model.stored is None:
         raise UnsupportedWeightsError(f"{model.name} comes in no GGUF file: name one, or choose the engine transformers")

@@ -9,9 +9,7 @@ import faulthandler
 import gc
 import json
 import os
-import queue
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +18,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.channel import Channel
+from bench.classify import EngineDiedError, EngineFailedError, classify
 from bench.engines.protocol import Server, Source, Support
+from bench.page_cache import cached_share
 from bench.preparing import be_first_to_go
 from bench.trace import read_trace, replayed
 from bench.workloads import Prompts
-from results.records import Case, FailureKind, PlannedCase, Request, RowWarning
+from results.cases import Case, PlannedCase
+from results.records import Request, RowWarning
 
 if TYPE_CHECKING:
     from bench.engines.protocol import Session
@@ -36,12 +38,27 @@ LINE_BYTES = 2**20
 """Requests go to the parent in lines of about this length; it takes longer ones for a worker gone mad."""
 
 
+SWITCHES = frozenset(
+    {
+        "batch", "depth", "sampling", "training", "draft", "attention", "compile_mode", "kv_cache", "kv_dtype", "tensor_parallel",
+        "adapter",
+    }
+)  # fmt: skip
+"""Fields of a case that only some engines can do: `Support.switches` names those of an engine."""
+SWITCH_WORDS = {"compile_mode": "compile", "training": "fine-tuning", "draft": "speculative decoding"}
+
+
 class Job(BaseModel):
     """What a worker is asked to do: one load, and its cases in this order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: Path | None = None
     """The folder or file with the weights; `None` where a server has them."""
+    architecture: dict[str, Any] | None = None
+    """The configuration of a model whose weights are drawn at random."""
+    draft: Path | None = None
+    """The weights of the model that drafts."""
+    adapter: Path | None = None
     server: Server | None = None
     """One that somebody else started."""
     process: int
@@ -53,44 +70,6 @@ class Job(BaseModel):
     """The run's: arrivals and prompts are drawn from it."""
     trace: Path | None = None
     trace_speed: float = 1.0
-
-
-class Channel:
-    """Events to the parent, acknowledgements from it."""
-
-    def __init__(self, events: TextIO, commands: TextIO) -> None:
-        self._events, self._commands = events, commands
-        self._lines: queue.Queue[str] = queue.Queue()
-
-    def send(self, event: str, **facts: Any) -> None:
-        self._events.write(json.dumps({"event": event, **facts}) + "\n")
-        self._events.flush()
-
-    def ask(self, event: str, **facts: Any) -> None:
-        """Send an event and wait until the parent has acted on it."""
-        self.send(event, **facts)
-        self._lines.get()
-
-    def first(self) -> str:
-        return self._commands.readline()
-
-    def listen(self) -> None:
-        """From now on, end this process and its children as soon as the parent is gone."""
-        threading.Thread(target=self._listen, daemon=True, name="parent-watch").start()
-
-    def _listen(self) -> None:
-        for line in self._commands:
-            self._lines.put(line)
-        end_with_children()
-
-
-def end_with_children() -> None:
-    import psutil
-
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-    os._exit(1)
 
 
 def main() -> None:
@@ -171,6 +150,13 @@ def refusal(case: Case, able: Support) -> str | None:
         return f"{case.engine} does not run on {case.device}: choose {' or '.join(able.devices)}."
     if not {case.quantization, "as stored", "as served"} & set(able.quantizations):
         return f"{case.engine} takes no {case.quantization} weights: choose {' or '.join(able.quantizations)}."
+    for name in sorted(SWITCHES - able.switches):
+        if getattr(case, name) != Case.model_fields[name].default:
+            return (
+                f"{case.engine} has no {SWITCH_WORDS.get(name, name)}: leave it out, or choose another engine (`bench engines`)."
+            )
+    if case.has_random_weights and not able.random_weights:
+        return f"{case.engine} makes no random weights: name a model with weights, or choose the engine transformers."
     if case.log_probabilities and not able.log_probabilities:
         return f"{case.engine} gives no log-probabilities: leave log_probabilities out, or choose an engine such as llamacpp."
     return None
@@ -179,11 +165,14 @@ def refusal(case: Case, able: Support) -> str | None:
 def source_of(job: Job) -> Source:
     """What the job's session is made from; the context has room for its longest case."""
     planned = job.cases[0]
-    longest = max(((one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in job.cases)
+    longest = max((one.case.depth + (one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in job.cases)
     if job.trace:
         longest = max(longest, *(entry.prompt_tokens + entry.output_tokens for entry in read_trace(job.trace).entries))
     return Source(
         weights=job.source,
+        architecture=job.architecture,
+        draft=job.draft,
+        adapter=job.adapter,
         server=job.server,
         model=planned.case.weights.removeprefix("served:"),
         context_tokens=max(CONTEXT_TOKENS, 1 << (longest + 64 - 1).bit_length()),
@@ -195,7 +184,7 @@ def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "In
     from bench.measure import measure, request_warnings
 
     case = planned.case
-    session.reset()
+    session.begin(case)
     gc.collect()
     channel.ask("case_started", case_id=case.case_id, origin=(origin := time.perf_counter()))
     requests: list[Request] = []
@@ -205,8 +194,15 @@ def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "In
 
     prompts = job.prompts[case.workload]
     values: dict[str, float] = {}
+    warnings: list[RowWarning] = []
     if case.load:
         values, warnings = _measure_load(session, planned, job, tools, channel, origin, requests, phase)
+    elif case.training:
+        from bench.finetune import measure_training
+
+        for step in measure_training(session, planned, job.process, job.seed, origin, tools, phase):
+            requests.append(step)
+            channel.ask("request", request=step.model_dump(mode="json"))
     else:
         for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase, seed=job.seed):
             requests.append(request)
@@ -268,63 +264,6 @@ def _check_alive(session: "Session") -> None:
 
     if isinstance(session, Served) and (why := session.alive()):
         raise EngineDiedError(f"{why} See its last lines, then `bench run --resume … --retry-failed`.")
-
-
-class EngineDiedError(Exception):
-    """A server of ours ended while it was measured."""
-
-
-class EngineFailedError(Exception):
-    """A server answered nothing."""
-
-
-def classify(error: Exception, engine: str) -> tuple[FailureKind, str]:
-    """The kind of failure that an exception means, and one sentence with a remedy."""
-    from bench.engines import support
-    from bench.engines.protocol import UnsupportedError
-    from bench.engines.server_process import ServerEndedError
-    from results.errors import GemmeterError
-
-    text = " ".join(str(error).split())[:400] or type(error).__name__
-    if isinstance(error, UnsupportedError | GemmeterError):
-        return getattr(error, "kind", "unsupported"), text
-    if isinstance(error, EngineDiedError | ServerEndedError):
-        return "crash", text
-    if isinstance(error, EngineFailedError):
-        return "engine_error", f"{text} Look at the server and its log, and run again."
-    if isinstance(error, ImportError):
-        able = support(engine)
-        what = f'"gemmeter[{able.extra}]"' if able.extra else " ".join(able.packages)
-        return "missing_dependency", f"{text}: install it with `pip install {what}`."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return "oom", f"Memory ran out ({text}): choose a smaller model, dtype, length or batch."
-    return (
-        "engine_error",
-        f"The engine failed with {type(error).__name__}: {text.rstrip('.')}. The stderr tail has the traceback.",
-    )
-
-
-def cached_share(source: Path | None, probes: int = 32) -> float | None:
-    """Share of the weights' files that lies in the page cache, by probing so many places in each; `None` where it can't be told."""
-    if source is None or not hasattr(os, "preadv") or not hasattr(os, "RWF_NOWAIT"):
-        return None
-    hits = tried = 0
-    for file in [source] if source.is_file() else source.glob("*.safetensors"):
-        size = file.stat().st_size
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            for probe in range(probes):
-                tried += 1
-                try:
-                    os.preadv(descriptor, [bytearray(1)], size * probe // probes, os.RWF_NOWAIT)
-                    hits += 1
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    return None
-        finally:
-            os.close(descriptor)
-    return hits / tried if tried else None
 
 
 @contextlib.contextmanager

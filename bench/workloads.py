@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from results.cases import PromptFormat
 from results.errors import UsageError
-from results.records import PromptFormat, digest
+from results.record import digest
 from results.validation import load_yaml, nearest
 
 

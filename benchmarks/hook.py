@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.engines.protocol import Session, Source
 from bench.engines.transformers import DTYPES, Transformers
 from bench.workloads import Prompt, load_prompts, speed_prompt
-from results.records import Case
+from results.cases import Case
 
 
 def prepared_gemma() -> Path:

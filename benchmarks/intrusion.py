@@ -23,7 +23,7 @@ from bench.load_clients import LoadClients
 from bench.load_requests import LoadSession
 from bench.workloads import Prompt, load_prompts, speed_prompt
 from monitor.http import Endpoint
-from results.records import Case, Load
+from results.cases import Case, Load
 
 
 def main() -> None:

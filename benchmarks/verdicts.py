@@ -11,10 +11,10 @@ import math
 import random
 from collections import Counter
 
+from results.cases import Case, PlannedCase
 from results.compare import ComparisonRow
 from results.gate import Verdict, judge
 from results.metrics import METRICS
-from results.records import Case, PlannedCase
 from results.stats import Estimate, welch
 
 ROWS = 12

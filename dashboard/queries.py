@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
+from results.cases import PlannedCase
 from results.caveats import sentence
 from results.export_table import environment_of, heading
 from results.format import moment, plain, quantity
 from results.metrics import METRICS, request_values
 from results.reading import RunSummary
-from results.records import Measurement, PlannedCase, Report, Request
+from results.records import Measurement, Report, Request
 from results.summary import CaseRow, estimate_text, headline
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")

@@ -31,6 +31,10 @@ class Usage:
     foreign_device_processes: int
     throttled_periods: int
     """Scheduler periods in which a CPU quota stopped us."""
+    energy_j: float | None
+    """Of the device between `mark` and `end`; `None` where nothing tells, or the time was too short for its counter."""
+    energy_method: str | None
+    """Where it comes from, such as `nvml counter`, `rapl` or `nvml power`."""
     times: tuple[float, ...]
     """On the sampler's clock."""
     rss_bytes: tuple[float, ...]
@@ -91,6 +95,9 @@ class Sampler:
         )
         self._sample()
 
+    def mark(self) -> None:
+        """What is counted begins now: warm-ups are over."""
+
     def end(self) -> Usage:
         """End a case. PSS is read here, outside the timed window."""
         self._list()
@@ -112,6 +119,8 @@ class Sampler:
             peak_device_bytes=self._device_peak,
             foreign_device_processes=self._foreign,
             throttled_periods=cpu_throttled_periods() - throttled,
+            energy_j=None,
+            energy_method=None,
             times=tuple(time for time, _ in kept),
             rss_bytes=tuple(value for _, value in kept),
         )

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from results.cases import PlannedCase
 from results.format import quantity
 from results.metrics import request_values
-from results.records import Alert, Failure, Measurement, PlannedCase, Report, Request
+from results.records import Alert, Failure, Measurement, Report, Request
 from results.rules import RULE_METRICS, SUCCESS_RATE, SUCCESSFUL_REQUESTS, Rule
 from results.summary import FAULTS, unresolved
 

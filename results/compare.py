@@ -6,9 +6,11 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from results.cases import Case, PlannedCase
 from results.errors import NotComparableError, UsageError
 from results.metrics import METRICS, Metric, process_value
-from results.records import HARD_FACTS, Case, Environment, Failure, PlannedCase, Report, RowWarning, Run, Scalar
+from results.record import Scalar
+from results.records import HARD_FACTS, Environment, Failure, Report, RowWarning, Run
 from results.stats import Estimate, Shift, exp, paired, welch
 from results.summary import (
     FAULTS,

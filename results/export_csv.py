@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from results.cases import PlannedCase
 from results.caveats import sentence
 from results.metrics import METRICS
-from results.records import Failure, Measurement, PlannedCase, Report
+from results.records import Failure, Measurement, Report
 from results.summary import Scores, by_case, estimates_of, request_scores, scores_by_request
 
 CASE_FIELDS = (

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from results.cases import Load, PlannedCase
 from results.limits import parse_limits
-from results.records import ERROR_KINDS, Load, Measurement, PlannedCase, Report, Request
+from results.records import ERROR_KINDS, Measurement, Report, Request
 from results.saturation import knee
 from results.summary import CaseRow, by_case, summarize
 

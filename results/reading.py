@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from results import schema
+from results.cases import Case, PlannedCase
 from results.errors import UsageError
-from results.records import Case, Environment, Failure, Measurement, PlannedCase, Request, RowWarning, Run, Series, status_after
+from results.records import Environment, Failure, Measurement, Request, RowWarning, Run, Series, status_after
 
 R = TypeVar("R")
 
@@ -142,6 +143,7 @@ def read_attempts(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> 
                     **fields,
                     timing=row.timing,
                     warnings=row.warnings,
+                    facts=row.facts or {},
                     values=values[row.attempt_id],
                     series=tuple(series[row.attempt_id]),
                 )
@@ -153,7 +155,7 @@ def read_request(connection: sa.Connection, request_id: str) -> tuple[RequestOri
     """One request, without the others of its attempt, which may be thousands. It must exist."""
     request, attempt, plan, failure = schema.requests, schema.attempts, schema.planned_cases, schema.failures
     row = connection.execute(
-        sa.select(attempt, schema.runs.c.suite, plan.c.plan, schema.cases.c.facts, failure.c.kind.label("failure"))
+        sa.select(attempt, schema.runs.c.suite, plan.c.plan, schema.cases.c.facts.label("case"), failure.c.kind.label("failure"))
         .select_from(request.join(attempt).join(schema.runs).outerjoin(failure, failure.c.attempt_id == attempt.c.attempt_id))
         .join(plan, sa.and_(plan.c.run_id == attempt.c.run_id, plan.c.case_id == attempt.c.case_id))
         .join(schema.cases, schema.cases.c.case_id == attempt.c.case_id)
@@ -162,7 +164,7 @@ def read_request(connection: sa.Connection, request_id: str) -> tuple[RequestOri
     origin = RequestOrigin(
         run_id=row.run_id,
         suite=row.suite,
-        planned=PlannedCase(case=Case(**row.facts), **row.plan),
+        planned=PlannedCase(case=Case(**row.case), **row.plan),
         process=row.process,
         started_at=row.started_at,
         timing=row.timing,

@@ -1,23 +1,17 @@
-"""What was planned, what was measured and what went wrong, as frozen plain data.
+"""What was measured and what went wrong, as frozen plain data; what was planned stands in `results.cases`.
 
-Lowest in the import ladder: nothing of ours is imported here. Units are base units and stand in the field's name;
+Lowest in the import ladder, with `results.cases` and `results.record`. Units are base units and stand in the field's name;
 unknown is `None`. Times named `*_s` are `perf_counter` seconds since the start of their measurement; dates are UTC.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AwareDatetime, Field, FiniteFloat, model_validator
 
-SCHEMA_VERSION = 1
+from results.cases import PlannedCase
+from results.record import Record, Scalar, Values, digest
 
-Scalar = str | int | FiniteFloat | bool | None
-Values = dict[str, FiniteFloat]
-Purpose = Literal["speed", "quality"]
-PromptFormat = Literal["plain", "chat"]
-Arrivals = Literal["closed", "constant", "poisson", "gamma", "trace"]
 ContentPolicy = Literal["none", "hash", "redacted", "full"]
 FailureKind = Literal[
     "oom",
@@ -31,176 +25,6 @@ FailureKind = Literal[
     "interrupted",
     "pruned",
 ]
-
-
-def digest(value: Any) -> str:
-    """The first 16 hex digits of the SHA-256 of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Record(BaseModel):
-    """Base of all records: frozen, no unknown fields, with a JSON form that names its schema."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def to_json(self, indent: int | None = None) -> str:
-        """The record as JSON with a leading `schema` key such as `case/1`."""
-        fields = self.model_dump(mode="json")
-        return json.dumps({"schema": self.schema_name(), **fields}, indent=indent, ensure_ascii=False, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """The record from `to_json`'s form.
-
-        Raises:
-            ValueError: the text is no JSON, another record, of another schema version, or has wrong fields.
-        """
-        fields = json.loads(text)
-        schema = fields.pop("schema", None) if isinstance(fields, dict) else None
-        if schema != cls.schema_name():
-            raise ValueError(f"expected a record of schema {cls.schema_name()!r}, found {schema!r}")
-        return cls.model_validate_json(json.dumps(fields))
-
-    @classmethod
-    def schema_name(cls) -> str:
-        return f"{cls.__name__.lower()}/{SCHEMA_VERSION}"
-
-
-class Load(Record):
-    """How requests arrive at a server: `concurrency` at a time in a closed loop, or on a schedule of their own."""
-
-    arrivals: Arrivals
-    concurrency: int | None = None
-    """Requests in flight, of the closed loop."""
-    rate: FiniteFloat | None = None
-    """Requests per second, of `constant`, `poisson` and `gamma` arrivals."""
-    burstiness: FiniteFloat | None = None
-    """Shape of the gamma distribution of the gaps: 1 is Poisson, less comes in bursts, more is steadier."""
-    trace: str | None = None
-    """Hash of the trace that is replayed."""
-    ramp_s: FiniteFloat = 0.0
-    """Over which a closed loop grows to its concurrency."""
-
-    @property
-    def label(self) -> str:
-        """Short, such as `c4`, `poisson 2.5/s` or `trace`."""
-        if self.arrivals == "closed":
-            return f"c{self.concurrency}"
-        return self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
-
-
-class Case(Record):
-    """The identity of what is measured, and nothing else: equal cases of different runs and machines meet by `case_id`.
-
-    New axes must have a default that means "as before": defaults are left out of the identity, so old ids stay.
-    """
-
-    weights: str
-    """`sha256:<64 hex>` of the content, or `hub:<id>@<commit>`; never a path."""
-    engine: str
-    device: str
-    """`cpu`, `cuda`, `mps` …; which one exactly is a fact of the environment."""
-    dtype: str
-    """The type of computing."""
-    quantization: str
-    """The format of the weights in memory."""
-    source_precision: str | None = None
-    """The format that the weights came from, when it was coarser: a 4-bit file expanded to fp32 is not full precision."""
-    threads: int | None = None
-    """CPU threads that compute, resolved; `None` where the device computes."""
-    purpose: Purpose = "speed"
-    workload: str
-    """Hash of the prompts' content."""
-    prompt_format: PromptFormat = "plain"
-    prompt_tokens: int | None = None
-    """Exact prompt length; `None`: as long as the prompts are."""
-    output_tokens: int
-    """Exact output length with `stop="length"`, the limit with `stop="eos"`."""
-    stop: Literal["length", "eos"] = "length"
-    target: str | None = None
-    """The name of a server that we did not start."""
-    slots: int | None = None
-    """Sequences that a server of ours decodes at a time."""
-    load: Load | None = None
-    """`None`: one request at a time."""
-    prompt_cache: bool = False
-    """Whether a server may reuse what it computed for an earlier prompt with the same beginning."""
-    shared_prefix_tokens: int | None = None
-    """Length of the beginning that a share of the prompts has in common."""
-    prefix_hit_rate: FiniteFloat | None = None
-    """That share, 0 to 1."""
-    turns: int = 1
-    """Requests of one conversation, each with all of the earlier ones before it."""
-    log_probabilities: bool = False
-    """Whether the engine is asked for those of the chosen tokens, which costs it time."""
-
-    @property
-    def case_id(self) -> str:
-        """`c1-` and a hash of the canonical form: defaults omitted, keys sorted."""
-        return "c1-" + digest(self.model_dump(mode="json", exclude_defaults=True))
-
-    @property
-    def config_id(self) -> str:
-        """`g1-` and a hash of the case without what it is asked to do: rows of one configuration join by it."""
-        return "g1-" + digest(self.model_dump(mode="json", exclude_defaults=True, exclude=_ASKED))
-
-    @property
-    def shape(self) -> str:
-        """The field's short name of the lengths, such as `pp32 tg16`; `quality` for a quality pass."""
-        if self.purpose == "quality":
-            return "quality"
-        prompt = f"pp{self.prompt_tokens} " if self.prompt_tokens else ""
-        prefix = f" prefix {self.shared_prefix_tokens}×{self.prefix_hit_rate:g}" if self.prefix_hit_rate else ""
-        turns = f" {self.turns} turns" if self.turns > 1 else ""
-        load = f" {self.load.label}" if self.load else ""
-        return f"{prompt}tg{self.output_tokens}{prefix}{turns}{load}"
-
-
-_ASKED = {
-    "purpose", "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop", "load", "shared_prefix_tokens",
-    "prefix_hit_rate", "turns",
-}  # fmt: skip
-
-
-class PlannedCase(Record):
-    """A case and how often, how long and under which name a run measures it."""
-
-    case: Case
-    model: str
-    """The name people use: a catalog name, a hub id, a folder's or file's name. Not part of the identity."""
-    base_model: bool | None = None
-    """Whether the model is not instruction-tuned; `None`: unknown."""
-    tags: tuple[str, ...] = ()
-    processes: int = 1
-    iterations: int = 1
-    min_seconds: FiniteFloat = 0.0
-    warmup: int = 0
-    timeout_s: FiniteFloat = 300.0
-    scorers: tuple[str, ...] = ()
-    limits: str | None = None
-    """What a request must keep to count for the goodput, such as `ttft_s<0.5 and tpot_s<0.05`."""
-    clients: int = 1
-    """Processes that send the requests of a load."""
-    request_timeout_s: FiniteFloat = 120.0
-    """After which one request to a server is given up."""
-    retries: int = 0
-    """How often a failed request to a server is sent again."""
-    give_up_after: int = 20
-    """Failed requests in a row after which no more are sent; those left count as `unsent`."""
-    isolated: bool = False
-    """In a process of its own, instead of sharing the load with the other cases of its configuration."""
-
-    @property
-    def label(self) -> str:
-        """One line for people, such as `gemma-3-270m fp32 cpu pp32 tg16`."""
-        case = self.case
-        level = case.dtype if case.quantization == case.dtype else f"{case.quantization}/{case.dtype}"
-        where = f"on {case.target}" if case.target else f"{level} {case.device}"
-        slots = f" {case.slots} slots" if case.slots else ""
-        cache = " prompt cache" if case.prompt_cache else ""
-        told = " log-probabilities" if case.log_probabilities else ""
-        return f"{self.model} {case.engine} {where}{slots}{cache}{told} {case.shape}"
 
 
 class Environment(Record):
@@ -258,7 +82,7 @@ class RowWarning(Record):
     """Something that may have spoiled a row, with the facts inside; `results.caveats` has the words."""
 
     kind: str
-    facts: dict[str, Scalar] = {}
+    facts: dict[str, Scalar] = Field({})
 
 
 ERROR_KINDS = {
@@ -294,7 +118,7 @@ class Request(Record):
     finish_reason: Literal["length", "stop", "error", "cancelled"] | None = None
     error: str | None = None
     """`kind: what happened`, of the kinds in `ERROR_KINDS` where a server was asked."""
-    values: Values = {}
+    values: Values = Field({})
     """Measured metrics of this request that are not times, by metric name."""
     content_policy: ContentPolicy = "none"
     prompt: str | None = None
@@ -328,8 +152,10 @@ class Measurement(Record):
     timing: str
     """How event times were taken: `perf_counter` or `cuda_events`."""
     requests: tuple[Request, ...]
-    values: Values = {}
+    values: Values = Field({})
     """Measured metrics of the process, by metric name."""
+    facts: dict[str, Scalar] = Field({})
+    """What else was found out and is no metric, such as `energy_method`."""
     warnings: tuple[RowWarning, ...] = ()
     series: tuple[Series, ...] = ()
 

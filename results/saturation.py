@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from results.metrics import request_values
-from results.records import Request, Values
+from results.record import Values
+from results.records import Request
 
 MIN_REQUESTS = 50
 """With fewer there is no verdict: the blocks would hold four or less."""

@@ -126,6 +126,7 @@ attempts = sa.Table(
     sa.Column("process", sa.Integer, nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("timing", sa.String),
+    sa.Column("facts", sa.JSON),
     sa.Column("warnings", sa.JSON, nullable=False),
     sa.Index(None, "run_id", "case_id", "process"),
     sa.Index(None, "case_id", "started_at"),

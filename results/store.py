@@ -7,19 +7,11 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from results import database, schema
+from results.cases import Case, PlannedCase
 from results.errors import StoreWriteError, UsageError
 from results.reading import RequestOrigin, RunSummary, read_attempts, read_request, read_run, run_summaries
-from results.records import (
-    Case,
-    Failure,
-    Measurement,
-    PlannedCase,
-    Report,
-    Request,
-    Run,
-    RunEvent,
-    Score,
-)
+from results.record import Scalar
+from results.records import Failure, Measurement, Report, Request, Run, RunEvent, Score
 
 
 class Store:
@@ -77,7 +69,7 @@ class Store:
 
     def add_measurement(self, measurement: Measurement, scores: Iterable[Score] = ()) -> None:
         with self._transaction() as connection:
-            self._add_attempt(connection, measurement, measurement.timing, measurement.warnings)
+            self._add_attempt(connection, measurement, measurement.timing, measurement.warnings, measurement.facts or None)
             _insert(connection, schema.attempt_values, _value_rows("attempt_id", measurement.attempt_id, measurement.values))
             for one in measurement.series:
                 key = connection.execute(
@@ -96,7 +88,7 @@ class Store:
 
     def add_failure(self, failure: Failure) -> None:
         with self._transaction() as connection:
-            self._add_attempt(connection, failure, None, ())
+            self._add_attempt(connection, failure, None, (), None)
             connection.execute(
                 schema.failures.insert(),
                 failure.model_dump(include={"attempt_id", "kind", "phase", "message", "exit_code", "stderr_tail"}),
@@ -260,10 +252,11 @@ class Store:
             yield connection
 
     def _add_attempt(
-        self, connection: sa.Connection, attempt: Measurement | Failure, timing: str | None, warnings: Sequence[Any]
-    ) -> None:
+        self, connection: sa.Connection, attempt: Measurement | Failure, timing: str | None, warnings: Sequence[Any],
+        facts: dict[str, Scalar] | None,
+    ) -> None:  # fmt: skip
         row = attempt.model_dump(include={"attempt_id", "run_id", "case_id", "process", "started_at"})
-        row |= {"timing": timing, "warnings": [warning.model_dump(mode="json") for warning in warnings]}
+        row |= {"timing": timing, "facts": facts, "warnings": [warning.model_dump(mode="json") for warning in warnings]}
         connection.execute(schema.attempts.insert(), row)
         columns = set(schema.requests.c.keys()) & set(Request.model_fields)
         _insert(

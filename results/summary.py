@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from results.cases import PlannedCase
 from results.caveats import sentence
 from results.format import quantity
 from results.metrics import METRICS, process_value, request_values
-from results.records import Failure, Measurement, PlannedCase, Report, RowWarning, Score
+from results.records import Failure, Measurement, Report, RowWarning, Score
 from results.stats import Estimate, estimate
 
 HEADLINE = ("ttft_s", "prefill_tps", "decode_tps", "e2e_s", "peak_rss_bytes", "peak_device_bytes", "weights_bytes", "quality")

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from results.alerts import Point, evaluate, points_of, report_targets
+from results.cases import PlannedCase
 from results.metrics import request_values
-from results.records import Failure, Measurement, PlannedCase, Report, Request
+from results.records import Failure, Measurement, Report, Request
 from results.rules import load_rules
 from results.summary import request_scores, scores_by_request, unresolved
 

@@ -3,20 +3,8 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from results.records import (
-    Case,
-    Environment,
-    Failure,
-    Measurement,
-    PlannedCase,
-    Report,
-    Request,
-    RowWarning,
-    Run,
-    RunEvent,
-    Score,
-    Series,
-)
+from results.cases import Case, PlannedCase
+from results.records import Environment, Failure, Measurement, Report, Request, RowWarning, Run, RunEvent, Score, Series
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

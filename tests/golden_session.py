@@ -10,7 +10,7 @@ from bench.engines.protocol import Clock, Generation
 from bench.workloads import Prompt, Prompts
 from monitor.http import Endpoint
 from monitor.stream import Dialect
-from results.records import PromptFormat
+from results.cases import Case, PromptFormat
 
 KEY = "sk-golden-0123456789"
 PROMPTS = Prompts(name="golden", prompts=("one", "two", "three"))
@@ -50,7 +50,7 @@ class GoldenSession:
     def values(self) -> dict[str, float]:
         return {}
 
-    def reset(self) -> None: ...
+    def begin(self, case: Case) -> None: ...
 
     def close(self) -> None: ...
 

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from fakes import START, make_case, make_measurement, make_planned, make_request, make_run
 
-from results.records import Load, Measurement, PlannedCase, Report, Request, RowWarning, RunEvent
+from results.cases import Load, PlannedCase
+from results.records import Measurement, Report, Request, RowWarning, RunEvent
 
 LOAD_RUN = "20260303-120000-cccc"
 LIMITS = "ttft_s<0.5 and tpot_s<0.05"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.arrivals import arrival_test, deal, schedule
-from results.records import Load
+from results.cases import Load
 
 pytestmark = pytest.mark.slow
 

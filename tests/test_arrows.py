@@ -41,7 +41,7 @@ def test_no_other_arrow_between_folders(folder: str) -> None:
 
 
 def test_records_import_nothing_of_ours() -> None:
-    assert not imports_of(ROOT / "results/records.py") & ALLOWED.keys()
+    assert not imports_of(ROOT / "results/record.py") & ALLOWED.keys()
     assert not imports_of(ROOT / "results/errors.py") & ALLOWED.keys()
 
 

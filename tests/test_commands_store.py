@@ -214,9 +214,9 @@ def test_commands_on_a_damaged_store_end_with_a_sentence(url: str) -> None:
 
 def test_db_upgrade_says_what_it_did(url: str, tmp_path: Path) -> None:
     found = run_bench("db", "upgrade", "--store", url)
-    assert (found.code, found.output) == (0, "The store is at this version already (revision 0001).\n")
+    assert (found.code, found.output) == (0, "The store is at this version already (revision 0002).\n")
     (tmp_path / "empty.db").touch()
-    assert "from revision none to 0001" in run_bench("db", "upgrade", "--store", str(tmp_path / "empty.db")).output
+    assert "from revision none to 0002" in run_bench("db", "upgrade", "--store", str(tmp_path / "empty.db")).output
     (tmp_path / "rubbish.db").write_bytes(b"no database " * 1000)
     assert run_bench("db", "upgrade", "--store", str(tmp_path / "rubbish.db")).code == 2
 

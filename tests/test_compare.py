@@ -16,9 +16,10 @@ from fakes import (
     make_run,
 )
 
+from results.cases import Load
 from results.compare import Comparison, ComparisonRow, Difference, compare
 from results.errors import NotComparableError, UsageError
-from results.records import Load, Measurement, Report, RowWarning, Score
+from results.records import Measurement, Report, RowWarning, Score
 
 CASE = make_case()
 

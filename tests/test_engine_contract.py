@@ -17,8 +17,8 @@ from tiny_gemma import make_tiny_gguf
 from bench.engines.protocol import Engine, Generation, Served, Server, Session, Source, UnsupportedError
 from bench.worker import refusal
 from bench.workloads import Prompt
+from results.cases import Case
 from results.errors import GemmeterError
-from results.records import Case
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from bench.expansion import Expansion, Machine, expand, with_load
 from bench.serving import Serving
 from bench.suite import Suite
 from bench.weights import ResolvedModel
+from results.cases import Load
 from results.errors import UsageError
-from results.records import Load
 
 MACHINE = Machine(device="cpu", threads=2)
 

@@ -27,8 +27,8 @@ from bench.gguf_header import GgufHeader
 from bench.weights import prepare as prepare_weights
 from bench.weights import resolve
 from bench.workloads import Prompt
+from results.cases import Load
 from results.errors import UsageError
-from results.records import Load
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,9 @@ from bench.load import LoadOutcome, last_times, measure_load
 from bench.measure import Instruments
 from bench.trace import Trace, TraceEntry
 from monitor.http import Endpoint
-from results.records import Load, PlannedCase, PromptFormat, Request, digest
+from results.cases import Load, PlannedCase, PromptFormat
+from results.record import digest
+from results.records import Request
 
 pytestmark = pytest.mark.slow
 

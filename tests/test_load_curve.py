@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from load_fakes import LIMITS, LOADS, fail, make_load_report
 
+from results.cases import Load
 from results.limits import parse_limits
 from results.load_curve import (
     error_kind,
@@ -17,7 +18,7 @@ from results.load_curve import (
     scheduled_rate,
     without_load,
 )
-from results.records import Load, Report, Request
+from results.records import Report, Request
 
 
 def test_one_curve_per_case_without_its_load() -> None:

@@ -16,9 +16,9 @@ from test_browser import cell, chromium, open_page, page, photograph, wait_until
 from test_dashboard import make_store, show, table  # noqa: F401
 
 from dashboard import loads
+from results.cases import Load
 from results.definitions import FIGURES
 from results.load_curve import LoadPoint, load_curves
-from results.records import Load
 
 
 def points_of(**changes: Any) -> tuple[LoadPoint, ...]:

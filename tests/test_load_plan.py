@@ -10,7 +10,7 @@ from bench.client_protocol import Phase, Sent
 from bench.load_plan import closed_phases, due, open_phases, pool_size, ramp
 from bench.trace import Trace, TraceEntry
 from monitor.stream import Answer
-from results.records import Load, PlannedCase
+from results.cases import Load, PlannedCase
 
 POISSON = Load(arrivals="poisson", rate=100.0)
 

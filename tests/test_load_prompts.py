@@ -14,8 +14,8 @@ from bench.engines.codecs import FolderCodec, NoCodec
 from bench.load_prompts import load_prompts_for, trace_prompts
 from bench.trace import TraceEntry
 from bench.workloads import Prompt, Prompts
+from results.cases import PromptFormat
 from results.errors import UsageError
-from results.records import PromptFormat
 
 pytestmark = pytest.mark.slow
 

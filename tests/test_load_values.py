@@ -8,8 +8,9 @@ from fakes import make_case, make_planned, make_request
 from bench.client_protocol import Usage
 from bench.load_values import Told, load_values, load_warnings
 from bench.load_values import tested_arrivals as arrivals_of
+from results.cases import Load, PlannedCase
 from results.caveats import CAVEATS
-from results.records import Load, PlannedCase, RowWarning
+from results.records import RowWarning
 
 CALM = {"client_cpu_share": 0.1, "client_stall_p99_s": 0.001}
 CONSTANT = Load(arrivals="constant", rate=10.0)

@@ -10,8 +10,9 @@ from fakes import START, make_case, make_planned, make_request
 from bench.engines.protocol import Clock, Generation
 from bench.measure import Instruments, calibrate, first_call_s, mark_of, measure, request_warnings
 from bench.workloads import Prompt, Prompts
+from results.cases import Case, PromptFormat
 from results.metrics import process_value, request_values
-from results.records import PromptFormat, Request
+from results.records import Request
 
 PROMPTS = Prompts(name="p", prompts=("What is it?", "Why is it so?"))
 WARMUP = Prompts(name="w", prompts=("Other words entirely.",))
@@ -57,7 +58,7 @@ class FakeSession:
     def values(self) -> dict[str, float]:
         return {}
 
-    def reset(self) -> None: ...
+    def begin(self, case: Case) -> None: ...
 
 
 def tools(clock: FakeClock) -> Instruments:

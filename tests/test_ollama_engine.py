@@ -16,7 +16,7 @@ from bench.engines.protocol import Server, Source, UnsupportedError
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.environment import environment
 from bench.workloads import Prompt
-from results.records import PromptFormat
+from results.cases import PromptFormat
 
 pytestmark = pytest.mark.slow
 

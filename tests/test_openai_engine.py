@@ -21,8 +21,8 @@ from bench.engines.served import HttpSession
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.weights import prepare, resolve
 from bench.workloads import Prompt, load_prompts, speed_prompt
+from results.cases import PromptFormat
 from results.errors import UsageError
-from results.records import PromptFormat
 
 PAGE = Path(__file__).parent.parent / "docs/servers.md"
 CASE = make_case(engine="openai", device="remote", dtype="unknown", quantization="unknown", threads=None, source_precision=None)

@@ -45,7 +45,7 @@ import json, time
 from bench.engines import engine_names, make_engine, support
 from bench.engines.protocol import Source
 from bench.workloads import load_prompts, speed_prompt
-from results.records import Case
+from results.cases import Case
 
 case = Case(weights="sha256:0", engine="echo", device="cpu", dtype="fp32", quantization="fp32", threads=1, workload="w", output_tokens=8)
 engine = make_engine("echo")

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from results.records import Case, Load, Record, Report, Request, RowWarning, RunEvent, Score, Series, digest
+from results.cases import Case, Load
+from results.record import Record, digest
+from results.records import Report, Request, RowWarning, RunEvent, Score, Series
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]))

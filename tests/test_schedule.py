@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.schedule import pending, rounds
-from results.records import PlannedCase
+from results.cases import PlannedCase
 
 
 def plan() -> list[PlannedCase]:

@@ -19,7 +19,7 @@ from bench.engines.server_process import ServerEndedError, ServerProcess, free_p
 from bench.workloads import Prompt
 from monitor.http import Endpoint, Exchange
 from monitor.stream import Answer, Dialect
-from results.records import PromptFormat
+from results.cases import PromptFormat
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from bench.serving import R20, Count, Reached, Serving, next_loads, processes_of, reached, requests_of, verdict
 from bench.serving_conclusion import Conclusion, conclusion
-from results.records import Load, Measurement, RowWarning
+from results.cases import Load
+from results.records import Measurement, RowWarning
 from results.saturation import over_saturated
 from tests.fakes import START, make_case, make_failure, make_measurement, make_planned, make_request
 

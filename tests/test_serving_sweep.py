@@ -6,7 +6,8 @@ from bench.expansion import Machine, expand
 from bench.serving_sweep import conclusions, further_cases
 from bench.suite import Suite
 from bench.weights import served
-from results.records import Measurement, PlannedCase, Report
+from results.cases import PlannedCase
+from results.records import Measurement, Report
 from tests.fakes import make_measurement, make_request, make_run
 
 SUITE = Suite.model_validate(

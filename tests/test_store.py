@@ -147,14 +147,14 @@ def test_an_older_store_is_copied_and_then_upgraded(url: str, tmp_path: Path) ->
     later = Path(shutil.copytree(database.MIGRATIONS, tmp_path / "later"))
     (later / "versions" / "0002_later.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = 'later', '0001', None, None\n"
+        "revision, down_revision, branch_labels, depends_on = 'later', '0002', None, None\n"
         "def upgrade():\n"
         "    op.execute('CREATE TABLE later (x)')\n"
     )
     with pytest.raises(StoreError, match="older than this version: run `bench db upgrade`"):
         database.open_for_reading(url, migrations=later)
     done = database.upgrade(url, migrations=later)
-    assert (done.before, done.after) == ("0001", "later")
+    assert (done.before, done.after) == ("0002", "later")
     assert done.copy is not None
     assert done.copy.parent == tmp_path / ".bench"
     with Store.reading(str(done.copy)) as store:
@@ -171,7 +171,7 @@ def test_a_failed_upgrade_leaves_the_store_and_a_copy(url: str, tmp_path: Path) 
     later = Path(shutil.copytree(database.MIGRATIONS, tmp_path / "later"))
     (later / "versions" / "0002_later.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = 'later', '0001', None, None\n"
+        "revision, down_revision, branch_labels, depends_on = 'later', '0002', None, None\n"
         "def upgrade():\n"
         "    op.execute('CREATE TABLE later (x)')\n"
         "    op.execute('DROP TABLE nosuch')\n"

@@ -10,8 +10,8 @@ import pytest
 from bench.expansion import Machine, expand
 from bench.suite import Suite, anchor, find_suite, load_suite, schema_json, suite_hash
 from bench.weights import ResolvedModel
+from results.cases import PlannedCase
 from results.errors import UsageError
-from results.records import PlannedCase
 
 MACHINE = Machine(device="cpu", threads=2)
 GOOD = """

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from fakes import START, make_case, make_failure, make_measurement, make_planned, make_report, make_request, make_run
 
+from results.cases import Case, Load, PlannedCase
 from results.caveats import sentence
-from results.records import Case, Failure, Load, Measurement, PlannedCase, Report, RowWarning, Score
+from results.records import Failure, Measurement, Report, RowWarning, Score
 from results.stats import Estimate
 from results.summary import (
     by_case,

@@ -20,6 +20,8 @@ def usage(**changes: object) -> Usage:
         "peak_device_bytes": None,
         "foreign_device_processes": 0,
         "throttled_periods": 0,
+        "energy_j": None,
+        "energy_method": None,
         "times": (),
         "rss_bytes": (),
     }

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.trace import Trace, TraceChangedError, TraceEntry, read_trace, replayed
+from results.cases import Load
 from results.errors import UsageError
-from results.records import Load
 from tests.fakes import make_case, make_planned
 
 DOCUMENTED = re.findall(r"^```jsonl\n(.*?)^```", (Path(__file__).parent.parent / "docs/traces.md").read_text(), re.M | re.S)

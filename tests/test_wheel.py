@@ -32,6 +32,7 @@ def test_the_wheel_works_elsewhere_without_torch(tmp_path: Path) -> None:
         "monitor/sampler.py",
         "dashboard/app_pages/run.py",
         "results/migrations/versions/0001_first_tables.py",
+        "results/migrations/versions/0002_facts_of_measurements.py",
         "suites/quickstart.yaml",
         "suites/catalog.yaml",
         "suites/suite.schema.json",

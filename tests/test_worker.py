@@ -18,8 +18,8 @@ from bench.engines.server_calls import ServerError
 from bench.engines.server_process import ServerEndedError
 from bench.worker import EngineDiedError, EngineFailedError, Job, cached_share, classify, lots, refusal, source_of
 from bench.workloads import Prompts
+from results.cases import Load
 from results.errors import UsageError
-from results.records import Load
 
 PROMPTS = Prompts(name="p", prompts=("hello",))
 

@@ -46,7 +46,7 @@ def engines(as_json: bool) -> int:
         Column("Modalities", [*(", ".join(one.modalities) for one in found), *unknown]),
         Column("Log-probabilities", [*(_yes(one.log_probabilities) for one in found), *unknown]),
         Column("Counts from", [*(one.token_counts for one in found), *unknown]),
-        Column("Batch", [*(_yes(one.batch) for one in found), *unknown]),
+        Column("Switches", [*(", ".join(sorted(one.switches)) for one in found), *unknown], wraps=16),
     ]
     last = [
         Column("Load", [*(_yes(one.concurrent) for one in found), *unknown]),

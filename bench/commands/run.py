@@ -186,7 +186,9 @@ def _pull(expansion: "Expansion", ending: Ending) -> None:
                 pull(server.url, model.name, partial(tell, model), name=server.name)
 
 
-def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form") -> "Path | None":
+def _prepare(
+    notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form", level: str | None
+) -> "Path | None":
     """Prepare weights; the terms that they come under are shown before the first long step."""
     from bench.weights import prepare, terms_notice
 
@@ -199,7 +201,7 @@ def _prepare(notice: "Callable[[str], None]", model: "ResolvedModel", progress: 
         told = True
         progress(step, done)
 
-    return prepare(model, tell, form)
+    return prepare(model, tell, form, level)
 
 
 def exit_code(report: "Report", allowed: tuple[str, ...] = ()) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.engines.protocol import UnsupportedError
 from bench.engines.server_calls import NO_ENDPOINT, ServerCalls, ServerError
-from results.records import PromptFormat
+from results.cases import PromptFormat
 
 
 class LlamaServerCodec:

@@ -21,8 +21,9 @@ from bench.engines.protocol import Source, Support, UnsupportedError
 from bench.engines.served import HttpSession
 from bench.engines.server_process import HOST, ServerProcess, free_port
 from bench.gguf_header import GgufHeader, read_header
+from results.cases import Case
 from results.errors import UsageError
-from results.records import Case, Scalar
+from results.record import Scalar
 
 WHEEL = "xllamacpp"
 HEADERS = {"Connection": "close"}

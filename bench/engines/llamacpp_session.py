@@ -15,7 +15,7 @@ from bench.gguf_header import GgufHeader
 from bench.workloads import Prompt
 from monitor.http import Exchange
 from monitor.stream import read_answer
-from results.records import PromptFormat
+from results.cases import Case, PromptFormat
 
 REFUSALS = {
     "exceed_context_size_error": "set workload.prompt_tokens, which the size of the context follows.",
@@ -72,7 +72,7 @@ class LlamaCppSession:
     def values(self) -> dict[str, float]:
         return dict(self._facts)
 
-    def reset(self) -> None:
+    def begin(self, case: Case) -> None:
         """There are no peaks that llama.cpp keeps."""
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ from bench.engines.server_calls import ServerCalls, ServerError
 from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
-from results.records import Case, PromptFormat, Scalar
+from results.cases import Case, PromptFormat
+from results.record import Scalar
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 KEEP_ALIVE = "10m"

@@ -15,8 +15,9 @@ from bench.engines.server_calls import NO_ENDPOINT, ServerCalls, ServerError
 from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
+from results.cases import Case, PromptFormat
 from results.errors import UsageError
-from results.records import Case, PromptFormat, Scalar
+from results.record import Scalar
 from results.validation import nearest
 
 __all__ = ["PRESETS", "OpenAI", "OpenAIWire", "Preset"]

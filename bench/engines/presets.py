@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from results.records import PromptFormat
+from results.cases import PromptFormat
 
 BOTH: tuple[PromptFormat, ...] = ("plain", "chat")
 

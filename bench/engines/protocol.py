@@ -1,14 +1,15 @@
 """What an engine must offer: say what it supports, refuse or load a case's model, then generate with the time of every token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
-from results.records import Case, PromptFormat, Scalar
+from results.cases import Case, PromptFormat, Training
+from results.record import Scalar
 
 Clock = Callable[[], float]
 """Monotonic seconds, as `time.perf_counter`."""
@@ -31,8 +32,10 @@ class Support:
     log_probabilities: bool = False
     token_counts: Literal["engine", "usage"] = "engine"  # noqa: S105
     """Where counts come from: `engine`, or `usage`, what a server says."""
-    batch: bool = False
-    """Several prompts in one call."""
+    switches: frozenset[str] = frozenset()
+    """Fields of `Case` that it lets differ from their defaults, such as `batch`, `sampling` or `attention`."""
+    random_weights: bool = False
+    """Whether it can make the weights of an architecture itself."""
     concurrent: bool = False
     """Many requests at a time, so that it can be put under load."""
     starts_server: bool = False
@@ -63,6 +66,12 @@ class Source:
     server: Server | None = None
     model: str = ""
     """The name that a server knows the model by."""
+    architecture: Mapping[str, Any] | None = None
+    """The configuration, as in Hugging Face's `config.json`, of a model whose weights are drawn at random."""
+    draft: Path | None = None
+    """The weights of the model that drafts, in the same form."""
+    adapter: Path | None = None
+    """A folder with a LoRA adapter."""
     context_tokens: int = 4096
     """Prompt and output of the longest case, at the least."""
     request_timeout_s: float = 120.0
@@ -117,11 +126,50 @@ class Session(Protocol):
     def values(self) -> dict[str, float]:
         """Metrics of the loaded model and of the time since `reset`: `weights_bytes`, peaks on the device."""
 
-    def reset(self) -> None:
-        """Forget the peaks on the device."""
+    def begin(self, case: Case) -> None:
+        """The next requests belong to this case of the load's configuration: take its batch, depth and sampling, make ready what
+        they need outside of any timed request, and forget the peaks on the device.
+
+        Raises:
+            UnsupportedError: the model cannot do it.
+        """
 
     def close(self) -> None:
         """End what the session started: its server, its connections."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A session that generates for several prompts at a time."""
+
+    def generate_batch(
+        self, prompts: Sequence[Prompt], output_tokens: int, stop: Literal["length", "eos"], clock: Clock
+    ) -> list[Generation]:
+        """One generation per prompt, in order, padded to one length; all of them share `sent` and the times of their events."""
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One optimizer step, in raw times of the clock that was passed in."""
+
+    started: float
+    ended: float
+    tokens: int
+    """That the step learned from, padding left out."""
+    loss: float
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A session whose model can be fine-tuned."""
+
+    def train(self, training: Training, seed: int, clock: Clock) -> Iterator[TrainingStep]:
+        """Fine-tune on generated data, step by step; `values` then has `fixed_loss_before` and `fixed_loss_after`, the loss on
+        one batch that is never trained on.
+
+        Raises:
+            ImportError: a package that training needs is missing.
+        """
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from bench.workloads import Prompt
 from monitor.http import Client, Endpoint, Exchange
 from monitor.secrets import answer_without_secrets
 from monitor.stream import Answer, Dialect, read_answer
-from results.records import PromptFormat
+from results.cases import Case, PromptFormat
 
 
 class Wire(Protocol):
@@ -95,7 +95,7 @@ class HttpSession:
     def values(self) -> dict[str, float]:
         return dict(self._facts)
 
-    def reset(self) -> None:
+    def begin(self, case: Case) -> None:
         """There are no peaks on a device that a client could forget."""
 
     def alive(self) -> str | None:

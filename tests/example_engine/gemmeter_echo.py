@@ -7,7 +7,7 @@ from typing import Literal
 
 from bench.engines.protocol import Clock, Generation, Source, Support, UnsupportedError
 from bench.workloads import Prompt
-from results.records import Case, PromptFormat
+from results.cases import Case, PromptFormat
 
 PACE_S = 0.002
 
@@ -58,7 +58,7 @@ class EchoSession:
     def values(self) -> dict[str, float]:
         return {"weights_bytes": 0.0}
 
-    def reset(self) -> None:
+    def begin(self, case: Case) -> None:
         pass
 
     def close(self) -> None:

@@ -110,6 +110,7 @@ class FineTune(BaseModel):
     accumulation: Annotated[int, Field(ge=1)] = Field(8, description="Batches whose gradients one step adds up.")
     sequence_tokens: Annotated[int, Field(ge=8)] = 2048
     steps: Annotated[int, Field(ge=1)] = 20
+    checkpointing: bool = Field(True, description="Compute activations anew on the way back instead of keeping them.")
 
 
 class Workload(BaseModel):

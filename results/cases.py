@@ -67,6 +67,8 @@ class Training(Record):
     """Batches whose gradients one step adds up."""
     sequence_tokens: int = 2048
     steps: int = 20
+    checkpointing: bool = True
+    """Whether activations are computed anew on the way back instead of kept."""
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ByteSize, TypeAdapter, ValidationError
 
 from results.errors import UsageError
 
@@ -140,3 +140,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def parse_size(text: str, where: str) -> int:
+    """Bytes of a size such as `8GiB`, `500MB` or `1073741824`.
+
+    Raises:
+        UsageError: it is none, or not above zero; the message begins with `where`.
+    """
+    try:
+        size = TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError:
+        size = ByteSize(0)
+    if size <= 0:
+        raise UsageError(f"{where} {text}: is no size: write it such as 8GiB or 500MB.")
+    return int(size)

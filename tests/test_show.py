@@ -5,9 +5,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fakes import START, make_failure, make_measurement, make_report, make_request, store_report
+from fakes import (
+    START,
+    make_case,
+    make_failure,
+    make_measurement,
+    make_planned,
+    make_report,
+    make_request,
+    make_run,
+    store_report,
+)
 from terminal import run_bench, same_as_golden
 
+from results.records import Report
 from results.store import Store
 
 SECOND = "20260302-120000-bbbb"
@@ -107,3 +118,44 @@ def test_wrong_usage_is_refused(url: str) -> None:
     unknown = run_bench("show", "nosuch", "--store", url)
     assert unknown.code == 2
     assert "nosuch" in unknown.error
+
+
+def frontier_report() -> Report:
+    """Three levels that did one task: fp32 is beaten by bf16, int8 is smaller and slower."""
+    cases = {
+        level: make_case(dtype=level if level != "int8" else "bf16", quantization=level) for level in ("fp32", "bf16", "int8")
+    }
+    figures = {"fp32": (0.1, 1.6e9), "bf16": (0.06, 1.1e9), "int8": (0.12, 0.9e9)}
+    measurements = [
+        make_measurement(
+            f"m-{level}-{process}", case, process=process, tpot_s=figures[level][0],
+            values={"peak_rss_bytes": figures[level][1]},
+        )
+        for level, case in cases.items()
+        for process in range(3)
+    ]  # fmt: skip
+    return Report(run=make_run(*map(make_planned, cases.values())), measurements=tuple(measurements))
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_pareto_golden(width: int, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'results.db'}"
+    with Store.writing(url) as store:
+        store_report(store, frontier_report())
+    shown = run_bench("show", "latest", "--pareto", "--within", "1GiB", "--store", url, columns=width)
+    assert shown.code == 0
+    same_as_golden(f"pareto-{width}.txt", shown.output)
+    data = json.loads(run_bench("show", "latest", "--pareto", "--within", "1GiB", "--json", "--store", url).output)
+    assert [point["standing"] for point in data[0]["points"]] == ["frontier", "frontier", "beaten"]
+    assert data[0]["best_within"]["speed"] == data[0]["points"][0]["case_id"]
+
+
+def test_pareto_needs_something_to_compare(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'results.db'}"
+    with Store.writing(url) as store:
+        store_report(store, Report(run=make_run(), measurements=(make_measurement("m"),)))
+    alone = run_bench("show", "latest", "--pareto", "--store", url)
+    assert (alone.code, "no two configurations" in alone.error) == (2, True)
+    wrong = run_bench("show", "latest", "--pareto", "--within", "much", "--store", url)
+    assert (wrong.code, "--within much: is no size" in wrong.error) == (2, True)
+    assert run_bench("show", "latest", "--within", "1GiB", "--store", url).code == 2

@@ -22,19 +22,29 @@ if TYPE_CHECKING:
 @click.option("--failures", is_flag=True, help="Show what failed, with the last lines that it wrote.")
 @click.option("--requests", is_flag=True, help="List every request with its times.")
 @click.option("--outputs", is_flag=True, help="Show every request's prompt and output, where they were kept.")
+@click.option("--pareto", is_flag=True, help="Show which configurations nothing else beats in speed, memory and quality.")
+@click.option("--within", metavar="SIZE", help="With --pareto: name the best that fits, e.g. 2GiB.")
 @store_option
 @json_option
-def show(run: str | None, limit: int, failures: bool, requests: bool, outputs: bool, store_url: str, as_json: bool) -> int:
+def show(
+    run: str | None, limit: int, failures: bool, requests: bool, outputs: bool, pareto: bool, within: str | None, store_url: str,
+    as_json: bool,
+) -> int:  # fmt: skip
     """List the runs, or show one RUN (an id, its beginning, a tag, or `latest`)."""
     from results.store import Store
 
-    if run is None and (failures or requests or outputs):
-        raise click.UsageError("Name a RUN to see its failures, requests or outputs.")
+    if run is None and (failures or requests or outputs or pareto):
+        raise click.UsageError("Name a RUN to see its failures, requests, outputs or frontier.")
+    if within and not pareto:
+        raise click.UsageError("--within SIZE goes with --pareto.")
     with Store.reading(store_url) as store:
         if run is None:
             _list_runs(store, limit, as_json)
             return 0
         report = store.report(store.resolve_run(run))
+    if pareto:
+        _show_pareto(report, within, as_json)
+        return 0
     from bench.serving_sweep import conclusions
 
     if as_json:
@@ -54,6 +64,26 @@ def show(run: str | None, limit: int, failures: bool, requests: bool, outputs: b
     if requests or outputs:
         _print_requests(screen, report, with_outputs=outputs)
     return 0
+
+
+def _show_pareto(report: Report, within: str | None, as_json: bool) -> None:
+    from bench import pareto_view
+    from bench.tables import console
+    from results.errors import UsageError
+    from results.pareto import frontiers
+    from results.summary import summarize
+    from results.validation import parse_size
+
+    limit = None if within is None else parse_size(within, "--within")
+    found = frontiers(summarize(report))
+    if as_json:
+        click.echo(json.dumps(pareto_view.pareto_to_dict(found, limit), indent=2, ensure_ascii=False))
+    elif found:
+        console().print(pareto_view.pareto(found, limit))
+    else:
+        raise UsageError(
+            f"Run {report.run.run_id} has no two configurations that did the same task: there is nothing to choose from."
+        )
 
 
 def _list_runs(store: Store, limit: int, as_json: bool) -> None:

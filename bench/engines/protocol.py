@@ -1,6 +1,6 @@
 """What an engine must offer: say what it supports, refuse or load a case's model, then generate with the time of every token."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -163,12 +163,13 @@ class TrainingStep:
 class Trainable(Protocol):
     """A session whose model can be fine-tuned."""
 
-    def train(self, training: Training, seed: int, clock: Clock) -> Iterator[TrainingStep]:
-        """Fine-tune on generated data, step by step; `values` then has `fixed_loss_before` and `fixed_loss_after`, the loss on
-        one batch that is never trained on.
+    def train(self, training: Training, seed: int, clock: Clock, tell: Callable[[TrainingStep], None]) -> None:
+        """Fine-tune on generated data and tell each step, outside the time of any; `values` then has `fixed_loss_before` and
+        `fixed_loss_after`, the loss on one batch that is never trained on.
 
         Raises:
-            ImportError: a package that training needs is missing.
+            GemmeterError: a package that training needs is missing.
+            UnsupportedError: the model cannot be trained this way.
         """
 
 

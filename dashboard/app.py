@@ -13,6 +13,8 @@ def main() -> None:
             st.Page("app_pages/runs.py", title="Runs", url_path="runs", default=True),
             st.Page(parts.RUN_PAGE, title="Run", url_path="run"),
             st.Page(parts.LOAD_PAGE, title="Load", url_path="load"),
+            st.Page(parts.PARETO_PAGE, title="Pareto", url_path="pareto"),
+            st.Page(parts.COVERAGE_PAGE, title="Coverage", url_path="coverage"),
             st.Page(parts.COMPARE_PAGE, title="Compare", url_path="compare"),
         ],
         position="top",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RUN_PAGE = "app_pages/run.py"
 COMPARE_PAGE = "app_pages/compare.py"
 LOAD_PAGE = "app_pages/load.py"
+PARETO_PAGE = "app_pages/pareto.py"
+COVERAGE_PAGE = "app_pages/coverage.py"
 CHART_CONFIG = {"displaylogo": False}
 
 

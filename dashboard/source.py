@@ -4,6 +4,7 @@ import os
 
 import streamlit as st
 
+from results.coverage import Covered
 from results.database import DEFAULT_URL, parse_url, sqlite_path
 from results.reading import RunSummary
 from results.records import Report
@@ -22,6 +23,11 @@ def summaries() -> list[RunSummary]:
 def resolve(reference: str) -> str:
     """The id of the run that a link means; see `Store.resolve_run`."""
     return _store().resolve_run(reference)
+
+
+def coverage() -> list[Covered]:
+    """Every case that any run planned, and how it ended."""
+    return _store().coverage()
 
 
 def report(summary: RunSummary) -> Report:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from results import database, schema
 from results.cases import Case, PlannedCase
+from results.coverage import Covered
 from results.errors import StoreWriteError, UsageError
 from results.reading import RequestOrigin, RunSummary, read_attempts, read_request, read_run, run_summaries
 from results.record import Scalar
@@ -208,6 +209,23 @@ class Store:
             rows = connection.execute(query)
             newest = {row.case_id: PlannedCase(case=Case(**row.facts), **row.plan) for row in rows}
         return list(newest.values())
+
+    def coverage(self) -> list[Covered]:
+        """Every case that any run planned, with how often it was measured and how it last failed."""
+        attempt, failure = schema.attempts, schema.failures
+        joined = (
+            sa.select(attempt.c.case_id, failure.c.kind).select_from(attempt.outerjoin(failure)).order_by(attempt.c.started_at)
+        )
+        measured: dict[str, int] = {}
+        failed: dict[str, str] = {}
+        with self._reading() as connection:
+            for case_id, kind in connection.execute(joined):
+                if kind is None:
+                    measured[case_id] = measured.get(case_id, 0) + 1
+                else:
+                    failed[case_id] = kind
+        ids = [(planned, planned.case.case_id) for planned in self.planned_cases()]
+        return [Covered(planned, measured.get(case_id, 0), failed.get(case_id)) for planned, case_id in ids]
 
     def resolve_request(self, reference: str) -> str:
         """The id of the request with this id or unique beginning.

@@ -17,6 +17,7 @@ from results.reading import RunSummary
 from results.records import Measurement, Report, Request
 from results.summary import CaseRow, estimate_text, headline
 
+FLOATS = ("fp32", "bf16", "fp16")
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 RATES = ("decode_tps", "prefill_tps")
 
@@ -82,9 +83,12 @@ def cases_frame(rows: Sequence[CaseRow], names: dict[str, str]) -> pd.DataFrame:
 
 def weights_are(planned: PlannedCase) -> str:
     """What a reader must know of the weights before trusting speed, memory or quality."""
-    marks = ["base model"] if planned.base_model else []
-    if planned.case.source_precision:
-        marks.append(f"expanded from {planned.case.source_precision}")
+    case = planned.case
+    marks = ["random"] if case.has_random_weights else ["base model"] if planned.base_model else []
+    if case.source_precision not in (None, case.quantization):
+        marks.append(f"{'expanded' if case.quantization in FLOATS else 'requantized'} from {case.source_precision}")
+    if planned.adapter_name:
+        marks.append(f"with {planned.adapter_name}")
     return ", ".join(marks)
 
 
@@ -198,7 +202,7 @@ def warnings_list(rows: Iterable[CaseRow], names: dict[str, str]) -> list[str]:
 
 
 def _measured(report: Report, purpose: str) -> list[Measurement]:
-    wanted = {one.case.case_id for one in report.run.planned if one.case.purpose == purpose}
+    wanted = {one.case.case_id for one in report.run.planned if (one.case.purpose == "quality") == (purpose == "quality")}
     return [measurement for measurement in report.measurements if measurement.case_id in wanted]
 
 

@@ -15,10 +15,11 @@ from results.summary import Scores, by_case, estimates_of, request_scores, score
 
 CASE_FIELDS = (
     "engine", "device", "dtype", "quantization", "source_precision", "threads", "purpose",
-    "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop",
+    "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop", "batch", "depth", "attention", "compile_mode", "kv_cache",
+    "kv_dtype", "tensor_parallel", "draft_tokens",
 )  # fmt: skip
 COLUMNS = (
-    "run", "case_id", "config_id", "model", *CASE_FIELDS, "shape", "tags",
+    "run", "case_id", "config_id", "model", "draft_model", "adapter", *CASE_FIELDS, "shape", "tags",
     "process", "started_at", "status", "metric", "unit", "value", "n", "warnings", "message",
 )  # fmt: skip
 
@@ -46,6 +47,7 @@ def _facts(planned: PlannedCase) -> dict[str, Any]:
     case = planned.case
     facts = {name: getattr(case, name) for name in CASE_FIELDS}
     ids = {"case_id": case.case_id, "config_id": case.config_id, "model": planned.model}
+    ids |= {"draft_model": planned.draft_model, "adapter": planned.adapter_name}
     return ids | facts | {"shape": case.shape, "tags": " ".join(planned.tags)}
 
 

@@ -13,14 +13,22 @@ from results.metrics import METRICS, process_value, request_values
 from results.records import Failure, Measurement, Report, RowWarning, Score
 from results.stats import Estimate, estimate
 
-HEADLINE = ("ttft_s", "prefill_tps", "decode_tps", "e2e_s", "peak_rss_bytes", "peak_device_bytes", "weights_bytes", "quality")
-"""The metrics of the standing table, in its order; a column that no row fills is left out."""
-
-LOAD_HEADLINE = (
-    "request_rate", "output_tps", "ttft_s", "ttft_p90_s", "ttft_p99_s", "tpot_s", "tpot_p90_s", "tpot_p99_s",
-    "goodput_rps", "error_share", "peak_rss_bytes", "quality",
-)  # fmt: skip
-"""The same for cases under load."""
+_MEMORY = ("peak_rss_bytes", "peak_device_bytes", "estimated_bytes", "weights_bytes")
+_COST = ("energy_per_token_j", "cost_per_million_tokens", "quality")
+HEADLINES = {
+    "single": (
+        "ttft_s", "prefill_tps", "decode_tps", "batch_tps", "accepted_draft_share", "e2e_s", "compile_s", *_MEMORY, *_COST,
+    ),
+    "load": (
+        "request_rate", "output_tps", "ttft_s", "ttft_p90_s", "ttft_p99_s", "tpot_s", "tpot_p90_s", "tpot_p99_s",
+        "goodput_rps", "error_share", "peak_rss_bytes", *_COST,
+    ),
+    "training": (
+        "step_s", "training_tps", "fixed_loss_before", "fixed_loss_after", *_MEMORY, "energy_per_token_j", "cost_per_million_tokens",
+    ),
+}  # fmt: skip
+"""The metrics of the standing table, in its order, for requests one at a time, under load, and for training; a column that no row
+fills is left out."""
 
 DISAGREEMENT = 0.05
 """Between a server's decoding rate by its own account and by ours, as a share, that is worth a warning."""
@@ -48,6 +56,12 @@ class CaseRow:
     quality_failures: tuple[Failure, ...] = ()
 
     @property
+    def kind(self) -> str:
+        """Which of the `HEADLINES` it has."""
+        case = self.planned.case
+        return "training" if case.training else "load" if case.load else "single"
+
+    @property
     def status(self) -> str:
         """`measured`, `partly` (some processes failed), the kind of the failure, or `missing` (not reached)."""
         if self.processes and not self.failures:
@@ -73,8 +87,8 @@ class CaseRow:
 
 def headline(rows: Sequence[CaseRow]) -> list[str]:
     """The metrics of the standing table that these rows fill, in order; of two percentiles the farther one."""
-    wanted = [*(HEADLINE if not all(row.planned.case.load for row in rows) else ())]
-    wanted += [name for name in LOAD_HEADLINE if name not in wanted and any(row.planned.case.load for row in rows)]
+    kinds = [kind for kind in HEADLINES if any(row.kind == kind for row in rows)]
+    wanted = dict.fromkeys(name for kind in kinds for name in HEADLINES[kind])
     filled = [name for name in wanted if any(name in row.estimates for row in rows)]
     return [name for name in filled if name.replace("p90", "p99") == name or name.replace("p90", "p99") not in filled]
 
@@ -210,7 +224,7 @@ def caveats_of(
 ) -> tuple[RowWarning, ...]:
     """What may have spoiled a case: its processes' warnings, how far the processes differ, and how many failed."""
     found = list(worst_of_each(warning for measurement in measurements for warning in measurement.warnings))
-    if measurements and planned.case.purpose == "speed":
+    if measurements and planned.case.purpose != "quality":
         if len(measurements) == 1:
             found.append(RowWarning(kind="within_process"))
         e2e = [value for m in measurements if (value := process_value("e2e_s", m))]

@@ -7,6 +7,9 @@ import queue
 import threading
 from typing import Any, TextIO
 
+GO_ON, STOP = "{}", "stop"
+"""What the parent says: that it has acted on an event, and that it wants no more than what is there."""
+
 
 class Channel:
     """Events to the parent, acknowledgements from it."""
@@ -14,6 +17,8 @@ class Channel:
     def __init__(self, events: TextIO, commands: TextIO) -> None:
         self._events, self._commands = events, commands
         self._lines: queue.Queue[str] = queue.Queue()
+        self.stopped = threading.Event()
+        """Set when the parent wants no more than what is there."""
 
     def send(self, event: str, **facts: Any) -> None:
         self._events.write(json.dumps({"event": event, **facts}) + "\n")
@@ -33,7 +38,10 @@ class Channel:
 
     def _listen(self) -> None:
         for line in self._commands:
-            self._lines.put(line)
+            if line.strip() == STOP:
+                self.stopped.set()
+            else:
+                self._lines.put(line)
         end_with_children()
 
 

@@ -15,6 +15,7 @@ from bench.commands.doctor import doctor
 from bench.commands.engines import engines
 from bench.commands.explain import explain
 from bench.commands.export import export
+from bench.commands.models import models
 from bench.commands.rate import rate
 from bench.commands.run import run
 from bench.commands.show import show
@@ -33,6 +34,7 @@ for command in (
     list_suites,
     schema,
     engines,
+    models,
     doctor,
     completion,
     show,

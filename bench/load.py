@@ -35,6 +35,7 @@ LEAST_REPORT_S, MOST_REPORT_S = 5.0, 60.0
 REPORT_SHARE = 0.1
 """Of a case's time limit, between 5 and 60 s: kept free for reading the answers and telling of them, and as much again for
 the last answers to come."""
+STOPPED = "the run was interrupted"
 OUT_OF_TIME = "the case's time limit was near: raise timeout_s"
 
 Tell = Callable[[str, int, int], None]
@@ -52,7 +53,7 @@ class LoadOutcome:
 
 def measure_load(
     session: LoadSession, planned: PlannedCase, process: int, prompts: Prompts, warmup: Prompts, origin: float,
-    tools: Instruments, phase: Tell, *, seed: int, trace: Trace | None = None,
+    tools: Instruments, phase: Tell, *, seed: int, trace: Trace | None = None, stopped: Callable[[], bool] = lambda: False,
 ) -> LoadOutcome:  # fmt: skip
     """Put one case under load.
 
@@ -66,6 +67,7 @@ def measure_load(
         tools: its clock must be `time.perf_counter`, as the clients read it too.
         phase: told (phase, requests done, requests at the least), once a second at most.
         seed: the run's, of the arrivals and prompts.
+        stopped: whether nothing more shall be sent or waited for; asked once a second.
 
     Raises:
         ValueError: the case has no load.
@@ -78,7 +80,7 @@ def measure_load(
     mark = mark_of(seed, planned.case, process)
     usages: list[Usage] = []
     with LoadClients(count, _job(session, planned), tools.clock) as clients:
-        rounds = _Rounds(session, planned, clients, phase, origin, tools.clock)
+        rounds = _Rounds(session, planned, clients, phase, origin, tools.clock, stopped)
         try:
             warm = _warm_up(rounds, session, planned, mark_of(seed, planned.case, process, "warmup"), warmup, count)
         except ClientEndedError as ended:
@@ -136,10 +138,10 @@ class _Rounds:
 
     def __init__(
         self, session: LoadSession, planned: PlannedCase, clients: LoadClients, tell: Tell, origin: float,
-        clock: Callable[[], float],
+        clock: Callable[[], float], stopped: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._session, self._planned, self._clients, self._tell = session, planned, clients, tell
-        self._origin, self._clock = origin, clock
+        self._origin, self._clock, self._stopped = origin, clock, stopped
         self._last_send_s, self._last_wait_s = last_times(planned.timeout_s, planned.request_timeout_s)
         self.broken: str | None = None
         self.late_s: float | None = None
@@ -156,6 +158,8 @@ class _Rounds:
 
         def listen(done: int, draining: bool) -> Stop | None:
             self._tell("drain" if draining else name, done, at_least)
+            if self._stopped():
+                return Stop(STOPPED, at_once=True)
             self.broken = self.broken or self._session.alive()
             passed_s = self._clock() - self._origin
             if passed_s >= self._last_send_s and (not draining or passed_s >= self._last_wait_s):

@@ -1,20 +1,26 @@
 """What a run will do: a suite, its overrides and this machine become a `Run` and the batches that are still to measure."""
 
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.architecture import Architecture
 from bench.engines import support
 from bench.engines.protocol import Source
 from bench.environment import environment, git_state, this_machine
+from bench.estimate import context_of, estimate
 from bench.expansion import Expansion, expand
-from bench.schedule import Batch, pending, rounds
+from bench.free_memory import free_bytes
+from bench.model_config import configuration, stored
+from bench.schedule import Batch, load_id, pending, rounds
 from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
+from results.cases import Case, MemoryEstimate
 from results.errors import NotComparableError, UsageError
 from results.records import HARD_FACTS, Environment, Report, Run
 from results.validation import validate
@@ -31,13 +37,15 @@ class Plan:
 
 
 def preview(
-    reference: str, overrides: dict[str, Any], given: Mapping[str, str] | None = None, find_max: str | None = None
-) -> tuple[Suite, Expansion, str]:
+    reference: str, overrides: dict[str, Any], given: Mapping[str, str] | None = None, find_max: str | None = None, *,
+    skip_unfit: bool = False,
+) -> tuple[Suite, Expansion, str]:  # fmt: skip
     """A suite by name or path, made independent of its folder, what it means here, and the hash of it as written.
 
     Args:
         given: URLs of servers by name.
         find_max: limits instead of those that the suite's serving sweep looks for the highest rate of.
+        skip_unfit: whether cases that do not fit shall be left out, even if the suite does not say so.
 
     Raises:
         UsageError: there is no such suite, or something in it is wrong.
@@ -48,9 +56,44 @@ def preview(
     written = load_suite(path, overrides)
     if find_max:
         written = looking_for(written, find_max)
+    if skip_unfit:
+        written = written.model_copy(update={"skip_unfit": True})
     suite = anchor(written, path.parent)
     suite = suite.model_copy(update={"servers": with_urls(suite.servers, given or {})})
-    return suite, expand(suite, this_machine(), resolve, given), suite_hash(written)
+    return suite, with_estimates(expand(suite, this_machine(), resolve, given)), suite_hash(written)
+
+
+def with_estimates(expansion: Expansion, free: Callable[[str, int], int | None] = free_bytes) -> Expansion:
+    """The same cases, each with what it is expected to take of its device's memory, where that is known.
+
+    Args:
+        free: (device, how many of them) → bytes that are free there.
+    """
+    known = {weights: configuration(model) for weights, model in expansion.models.items()}
+    architectures = {weights: Architecture.from_config(config) for weights, config in known.items() if config}
+    loads: dict[str, list[Case]] = defaultdict(list)
+    for planned in expansion.planned:
+        loads[load_id(planned)].append(planned.case)
+    places = {(one.case.device, one.case.tensor_parallel) for one in expansion.planned}
+    there = {place: free(*place) for place in places}
+
+    def expected(case: Case, load: list[Case]) -> MemoryEstimate | None:
+        architecture, draft = architectures.get(case.weights), architectures.get(case.draft or "")
+        if architecture is None or (case.draft and draft is None) or support(case.engine).weights == "served":
+            return None
+        gguf = support(case.engine).weights == "gguf"
+        model, drafts = expansion.models[case.weights], expansion.models.get(case.draft or "")
+        try:
+            return estimate(
+                case, architecture, there[case.device, case.tensor_parallel], draft, context_tokens=context_of(load),
+                stored=stored(model, case.quantization) if gguf else None,
+                draft_stored=stored(drafts, drafts.stored or "") if gguf and drafts else None,
+            )  # fmt: skip
+        except KeyError:  # a format whose size is not known
+            return None
+
+    planned = (one.model_copy(update={"estimate": expected(one.case, loads[load_id(one)])}) for one in expansion.planned)
+    return replace(expansion, planned=tuple(planned))
 
 
 def looking_for(suite: Suite, limits: str) -> Suite:
@@ -68,14 +111,14 @@ def looking_for(suite: Suite, limits: str) -> Suite:
 
 def new_plan(
     reference: str, overrides: dict[str, Any], seed: int | None, command: Iterable[str],
-    given: Mapping[str, str] | None = None, find_max: str | None = None,
+    given: Mapping[str, str] | None = None, find_max: str | None = None, *, skip_unfit: bool = False,
 ) -> Plan:  # fmt: skip
     """A new run of a suite.
 
     Raises:
         UsageError: as `preview`.
     """
-    suite, expansion, digest = preview(reference, overrides, given, find_max)
+    suite, expansion, digest = preview(reference, overrides, given, find_max, skip_unfit=skip_unfit)
     commit, dirty = git_state()
     started = datetime.now(UTC)
     run = Run(

@@ -23,22 +23,35 @@ class Batch:
 def rounds(planned: Iterable[PlannedCase], seed: int) -> list[Batch]:
     """Every case as often as it wants processes: each round visits every load once in random order and shuffles its cases.
 
-    Quality passes come last in their load, so that speed is measured in a fresh process.
+    Quality passes come last in their load, so that speed is measured in a fresh process. What is estimated not to fit comes last of
+    all, the smallest first: once one is out of memory, larger ones need not be tried.
     """
     loads: dict[str, list[PlannedCase]] = defaultdict(list)
     for one in planned:
-        loads[one.case.case_id if one.isolated else one.case.config_id].append(one)
+        loads[load_id(one)].append(one)
     order = random.Random(seed)  # noqa: S311 an order, not a secret
     batches = []
     for process in range(max((one.processes for cases in loads.values() for one in cases), default=0)):
         this_round = [[one for one in cases if process < one.processes] for cases in loads.values()]
         order.shuffle(this_round)
+        this_round.sort(key=lambda cases: min(map(_excess_bytes, cases), default=0))
         for cases in this_round:
             order.shuffle(cases)
-            cases.sort(key=lambda one: one.case.purpose == "quality")
+            cases.sort(key=lambda one: (one.case.purpose == "quality", _excess_bytes(one)))
             if cases:
                 batches.append(Batch(process, tuple(cases)))
     return batches
+
+
+def load_id(planned: PlannedCase) -> str:
+    """What cases have in common that share a load."""
+    return planned.case.case_id if planned.isolated else planned.case.config_id
+
+
+def _excess_bytes(planned: PlannedCase) -> int:
+    """What a case is estimated to take where that is more than there is; else 0."""
+    expected = planned.estimate
+    return expected.total_bytes if expected and expected.fits is False else 0
 
 
 def pending(

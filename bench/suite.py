@@ -146,6 +146,7 @@ class Suite(BaseModel):
     quality_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Longest answer of the quality pass.")
     isolation: Literal["load", "case"] = Field("load", description="Whether cases of one load share a process, or none.")
     content: Literal["full", "hash", "none"] = Field("full", description="What is kept of prompts and outputs.")
+    skip_unfit: bool = Field(False, description="Leave out cases that are estimated to take more memory than is free.")
 
     def source(self) -> dict[str, Any]:
         """The suite as plain data, without what was not given."""

@@ -17,7 +17,7 @@ from results.format import moment, plain
 from results.metrics import METRICS
 from results.reading import RunSummary
 from results.records import RowWarning
-from results.summary import CaseRow, estimate_text, headline, worst_of_each
+from results.summary import HEADLINES, CaseRow, estimate_text, headline, worst_of_each
 
 Cell = str | Text
 
@@ -78,8 +78,8 @@ def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
     if any(one.basis == "processes" for row in rows for one in row.estimates.values()):
         notes.insert(0, "[ ] 95 % interval over the processes")
     tables: list[RenderableType] = []
-    for loaded in (False, True):
-        mine = [(row, mark) for row, mark in zip(rows, marks, strict=True) if bool(row.planned.case.load) == loaded]
+    for kind in HEADLINES:
+        mine = [(row, mark) for row, mark in zip(rows, marks, strict=True) if row.kind == kind]
         if mine:
             tables += [_fitted([row for row, _ in mine], [mark for _, mark in mine]), Text()]
     return Group(*tables, *map(Text, notes), *_failures(rows))

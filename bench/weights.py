@@ -1,7 +1,7 @@
 """How a model's name becomes weights on disk: `resolve` says which weights are meant, cheaply; `prepare` makes them ready.
 
 The kinds of names are told apart here; what each needs stands in `bench.packaged_weights`, `bench.local_weights`,
-`bench.hub` and, for GGUF files, the child process `bench.convert`.
+`bench.hub` and, for GGUF files, the child processes `bench.convert` and `bench.requantize`.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,9 @@ from bench import hub, local_weights, packaged_weights
 from bench.cache import cache_folder
 from bench.catalog import CatalogEntry, by_hub_id, catalog, unknown_model
 from bench.convert import is_whole, read_manifest
+from bench.gguf_file import map_gguf
 from bench.gguf_header import read_header
+from bench.gguf_types import refusal, size_at
 from bench.preparing import (
     MissingDependencyError,
     MissingWeightsError,
@@ -167,19 +169,47 @@ def prepare(
                 return local.path if local.path.is_dir() else target
             source = local.path
         if form == "gguf":
-            return source
+            return source if level in (None, model.stored) else _requantized(source, sha256, level, cache, progress)
         return _converted(source, target, progress)
     except OSError as error:
         raise unwritable(cache, error) from error
 
 
 def _converted(source: Path, target: Path, progress: Progress) -> Path:
-    for module in ("torch", "transformers", "gguf", "accelerate"):
-        if importlib.util.find_spec(module) is None:
-            raise MissingDependencyError(f'converting {source.name} needs {module}: pip install "gemmeter[transformers]"')
+    _need(("torch", "transformers", "gguf", "accelerate"), f"converting {source.name}", "transformers")
     target.parent.mkdir(parents=True, exist_ok=True)
     check_room(source.name, read_header(source).elements, target.parent, free_memory=devices.free_memory_bytes())
-    command = [sys.executable, "-P", "-m", "bench.convert", str(source), str(target)]
+    _prepared(["bench.convert", str(source), str(target)], source.name, target, progress)
+    return target
+
+
+def _requantized(source: Path, sha256: str, level: str, cache: Path, progress: Progress) -> Path:
+    """The file's weights at another level, made once.
+
+    Raises:
+        WeightsError: there is no such level, or no room.
+    """
+    target = cache / "requantized" / f"{sha256}-{level}"
+    if not is_whole(target):
+        file = map_gguf(source)
+        if reason := refusal(file, level):
+            raise UnsupportedWeightsError(f"{source.name}: {reason}")
+        _need(("xllamacpp", "gguf"), f"quantizing {source.name}", "llamacpp")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        check_disk(source.name, size_at(file, level), f"at {level}", target.parent)
+        _prepared(["bench.requantize", str(source), str(target), level], source.name, target, progress)
+    return next(target.glob("*.gguf"))
+
+
+def _need(modules: Sequence[str], doing: str, extra: str) -> None:
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingDependencyError(f'{doing} needs {module}: pip install "gemmeter[{extra}]"')
+
+
+def _prepared(module: Sequence[str], name: str, target: Path, progress: Progress) -> None:
+    """Run a child process that fills `target`, and say what it says."""
+    command = [sys.executable, "-P", "-m", *module]
     environment = {name: value for name, value in os.environ.items() if name not in _KEPT_BACK} | {"HF_HUB_OFFLINE": "1"}
     killed, lowest = devices.oom_kills() or 0, devices.free_memory_bytes()
     with (
@@ -199,8 +229,7 @@ def _converted(source: Path, target: Path, progress: Progress) -> Path:
         last = stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
     if code != 0:
         memory_gone = lowest < devices.memory_floor_bytes() or (devices.oom_kills() or 0) > killed
-        raise not_converted(source.name, target.parent, code, last, memory_gone=memory_gone)
-    return target
+        raise not_converted(name, target.parent, code, last, memory_gone=memory_gone)
 
 
 def check_room(name: str, elements: int, folder: Path, *, free_memory: int) -> None:
@@ -213,16 +242,29 @@ def check_room(name: str, elements: int, folder: Path, *, free_memory: int) -> N
     Raises:
         WeightsError: the disk of `folder` or the memory is too small.
     """
-    needed, free_disk = 4 * elements, shutil.disk_usage(folder).free
-    if needed > free_disk:
-        raise WeightsError(
-            f"{name} takes {needed / 2**30:.1f} GiB as 32-bit floats and {folder} has {free_disk / 2**30:.1f} GiB free: "
-            "free some space, or set BENCH_CACHE to another folder"
-        )
+    needed = 4 * elements
+    check_disk(name, needed, "as 32-bit floats", folder)
     if needed + CONVERTER_BYTES > free_memory:
         raise TooLittleMemoryError(
             f"converting {name} takes {(needed + CONVERTER_BYTES) / 2**30:.1f} GiB of memory and {free_memory / 2**30:.1f} GiB are "
             "free: end other programs, or take a smaller model"
+        )
+
+
+def check_disk(name: str, needed: int, form: str, folder: Path) -> None:
+    """
+    Args:
+        needed: bytes.
+        form: what they are in, for people.
+
+    Raises:
+        WeightsError: the disk of `folder` has fewer.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WeightsError(
+            f"{name} takes {needed / 2**30:.1f} GiB {form} and {folder} has {free / 2**30:.1f} GiB free: "
+            "free some space, or set BENCH_CACHE to another folder"
         )
 
 
@@ -248,9 +290,10 @@ def terms_notice(model: ResolvedModel) -> str | None:
 
 
 def cached_weights(cache: Path | None = None) -> list[tuple[str, Path, int]]:
-    """What assembling and converting left in the cache: the source file's name, the path, its size in bytes."""
+    """What assembling, quantizing and converting left in the cache: the file's or its source's name, the path, its size in bytes."""
     cache = cache or cache_folder()
-    found = [(file.name, file, file.stat().st_size) for file in sorted(cache.glob("gguf/*/*.gguf"))]
+    files = (*sorted(cache.glob("gguf/*/*.gguf")), *sorted(cache.glob("requantized/*/*.gguf")))
+    found = [(file.name, file, file.stat().st_size) for file in files]
     found += [
         (manifest["source"]["name"], folder, sum(manifest["files"].values()))
         for folder in sorted(cache.glob("converted/*/"))

@@ -12,14 +12,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
 from bench.channel import Channel
-from bench.classify import EngineDiedError, EngineFailedError, classify
+from bench.classify import EngineDiedError, EngineFailedError, StoppedError, classify
 from bench.engines.protocol import Server, Source, Support
 from bench.page_cache import cached_share
 from bench.preparing import be_first_to_go
@@ -29,7 +29,7 @@ from results.cases import Case, PlannedCase
 from results.records import Request, RowWarning
 
 if TYPE_CHECKING:
-    from bench.engines.protocol import Session
+    from bench.engines.protocol import Engine, Session
     from bench.measure import Instruments
 
 CONTEXT_TOKENS = 4096
@@ -96,50 +96,58 @@ def main() -> None:
 def run(job: Job, channel: Channel) -> None:
     """Load, then measure each case."""
     from bench.engines import make_engine
-    from bench.engines.protocol import UnsupportedError
 
-    first = job.cases[0]
     channel.ask("phase", phase="load", done=0, total=1)
-    with _stack_before(first.timeout_s):
-        start = time.perf_counter()
-        engine = make_engine(first.case.engine)
-        import_s = time.perf_counter() - start
+    with contextlib.ExitStack() as opened:
+        with _stack_before(job.cases[0].timeout_s):
+            start = time.perf_counter()
+            engine = make_engine(job.cases[0].case.engine)
+            import_s = time.perf_counter() - start
+            job = _able(job, engine, channel)
+            if not job.cases:
+                return
+            cached = cached_share(job.source)
+            start = time.perf_counter()
+            session = engine.load(source_of(job), job.cases[0].case)
+            load_s = time.perf_counter() - start
+            opened.callback(session.close)
+            values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
+            tools = _first_call(session, values, job, channel)
         for planned in job.cases:
-            if reason := refusal(planned.case, engine.support) or engine.refuse(planned.case):
-                raise UnsupportedError(reason)
-        cached = cached_share(job.source)
-        start = time.perf_counter()
-        session = engine.load(source_of(job), first.case)
-        load_s = time.perf_counter() - start
-    values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
-    try:
-        _measure_cases(session, values, job, channel)
-    finally:
-        session.close()
+            with _stack_before(planned.timeout_s):
+                _measure_case(session, planned, job, tools, channel)
 
 
-def _measure_cases(session: "Session", values: dict[str, float], job: Job, channel: Channel) -> None:
-    """The first call and the calibrations, then case after case."""
+def _able(job: Job, engine: "Engine", channel: Channel) -> Job:
+    """The job without the cases that the engine refuses, of which the parent is told."""
+    able = []
+    for planned in job.cases:
+        if reason := refusal(planned.case, engine.support) or engine.refuse(planned.case):
+            channel.ask("refused", case_id=planned.case.case_id, message=reason)
+        else:
+            able.append(planned)
+    return job.model_copy(update={"cases": tuple(able)})
+
+
+def _first_call(session: "Session", values: dict[str, float], job: Job, channel: Channel) -> "Instruments":
+    """The first call and the calibrations; what they and the load took is told."""
     from bench.engines.protocol import Served
     from bench.measure import Instruments, calibrate, first_call_s, mark_of, own_rss_reader, utc_now
 
     first, tools = job.cases[0], Instruments(time.perf_counter, utc_now, own_rss_reader())
-    with _stack_before(first.timeout_s):
-        channel.ask("phase", phase="first call", done=0, total=1)
-        mark = mark_of(job.seed, first.case, job.process, "first call")
-        values["first_call_s"] = first_call_s(session, job.warmup, first, time.perf_counter, mark)
-        values |= calibrate(time.perf_counter, tools)
-        if any(planned.case.load for planned in job.cases):
-            from bench.load import calibrate_client
+    channel.ask("phase", phase="first call", done=0, total=1)
+    mark = mark_of(job.seed, first.case, job.process, "first call")
+    values["first_call_s"] = first_call_s(session, job.warmup, first, time.perf_counter, mark)
+    values |= calibrate(time.perf_counter, tools)
+    if any(planned.case.load for planned in job.cases):
+        from bench.load import calibrate_client
 
-            channel.ask("phase", phase="calibration", done=0, total=1)
-            values |= calibrate_client(time.perf_counter)
+        channel.ask("phase", phase="calibration", done=0, total=1)
+        values |= calibrate_client(time.perf_counter)
     gc.collect()
     gc.freeze()
     channel.ask("loaded", values=values, server_pid=session.server_pid if isinstance(session, Served) else None)
-    for planned in job.cases:
-        with _stack_before(planned.timeout_s):
-            _measure_case(session, planned, job, tools, channel)
+    return tools
 
 
 def refusal(case: Case, able: Support) -> str | None:
@@ -165,9 +173,6 @@ def refusal(case: Case, able: Support) -> str | None:
 def source_of(job: Job) -> Source:
     """What the job's session is made from; the context has room for its longest case."""
     planned = job.cases[0]
-    longest = max((one.case.depth + (one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in job.cases)
-    if job.trace:
-        longest = max(longest, *(entry.prompt_tokens + entry.output_tokens for entry in read_trace(job.trace).entries))
     return Source(
         weights=job.source,
         architecture=job.architecture,
@@ -175,9 +180,17 @@ def source_of(job: Job) -> Source:
         adapter=job.adapter,
         server=job.server,
         model=planned.case.weights.removeprefix("served:"),
-        context_tokens=max(CONTEXT_TOKENS, 1 << (longest + 64 - 1).bit_length()),
+        context_tokens=context_tokens(job.cases, job.trace),
         request_timeout_s=planned.request_timeout_s,
     )
+
+
+def context_tokens(cases: Sequence[PlannedCase], trace: Path | None) -> int:
+    """Room per sequence that these cases need in one load: a power of two, so that few lengths make a difference."""
+    longest = max((one.case.depth + (one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in cases)
+    if trace:
+        longest = max(longest, *(entry.prompt_tokens + entry.output_tokens for entry in read_trace(trace).entries))
+    return max(CONTEXT_TOKENS, 1 << (longest + 64 - 1).bit_length())
 
 
 def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel) -> None:
@@ -200,9 +213,11 @@ def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "In
     elif case.training:
         from bench.finetune import measure_training
 
-        for step in measure_training(session, planned, job.process, job.seed, origin, tools, phase):
+        def trained(step: Request) -> None:
             requests.append(step)
             channel.ask("request", request=step.model_dump(mode="json"))
+
+        measure_training(session, planned, job.process, job.seed, origin, tools, phase, trained)
     else:
         for request in measure(session, planned, job.process, prompts, job.warmup, origin, tools, phase, seed=job.seed):
             requests.append(request)
@@ -232,11 +247,14 @@ def _measure_load(
         )
     trace = replayed(job.trace, planned, speed=job.trace_speed) if job.trace else None
     outcome = measure_load(
-        session, planned, job.process, job.prompts[planned.case.workload], job.warmup, origin, tools, phase, seed=job.seed, trace=trace
+        session, planned, job.process, job.prompts[planned.case.workload], job.warmup, origin, tools, phase, seed=job.seed, trace=trace,
+        stopped=channel.stopped.is_set,
     )  # fmt: skip
     requests.extend(outcome.requests)
     for lot in lots((one.model_dump(mode="json") for one in requests), LINE_BYTES):
         channel.ask("requests", requests=lot)
+    if channel.stopped.is_set():
+        raise StoppedError
     if outcome.broken:
         raise EngineDiedError(f"{outcome.broken} See its last lines, then `bench run --resume … --retry-failed`.")
     if all(request.error for request in requests):

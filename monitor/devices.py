@@ -3,23 +3,15 @@
 import contextlib
 import os
 import platform
-from dataclasses import dataclass
 from functools import cache
 from math import ceil
 from pathlib import Path
 
 import psutil
 
+from monitor import nvml
+
 CGROUP = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True)
-class Gpu:
-    index: int
-    name: str
-    memory_bytes: int | None
-    driver: str
-    power_limit_w: float | None
 
 
 def cpu_model(proc: Path = Path("/proc")) -> str:
@@ -94,12 +86,16 @@ def memory_floor_bytes() -> int:
     return max(2**28, min(2**30, total // 25))
 
 
-def oom_kills(proc: Path = Path("/proc")) -> int | None:
-    """How many processes the kernel has killed for memory so far; `None` where it does not tell."""
-    with contextlib.suppress(OSError):
-        for line in (proc / "vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
+def oom_kills(proc: Path = Path("/proc"), cgroup: Path = CGROUP) -> int | None:
+    """How many processes the kernel has killed for memory so far; `None` where it does not tell.
+
+    Of our container, where it has a count of its own: the machine's holds the kills in all others too.
+    """
+    for path in (cgroup / "memory.events", proc / "vmstat"):
+        with contextlib.suppress(OSError):
+            for line in path.read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
     return None
 
 
@@ -111,42 +107,19 @@ def governor(sys_cpu: Path = Path("/sys/devices/system/cpu")) -> str | None:
 
 
 @cache
-def gpus() -> tuple[Gpu, ...]:
+def gpus() -> tuple[nvml.Gpu, ...]:
     """NVIDIA GPUs by the driver; empty without a driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    found = []
-    driver = _text(pynvml.nvmlSystemGetDriverVersion())
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        limit = None
-        with contextlib.suppress(pynvml.NVMLError):
-            limit = pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-        memory = None
-        with contextlib.suppress(pynvml.NVMLError):
-            memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        found.append(Gpu(index, _text(pynvml.nvmlDeviceGetName(handle)), memory, driver, limit))
-    return tuple(found)
+    driver = nvml.driver()
+    return driver.gpus() if driver else ()
 
 
 def device_processes() -> dict[int, int] | None:
     """Device memory in bytes by pid, by the driver, on all GPUs together; `None` without a GPU."""
-    if not gpus():
+    driver = nvml.driver()
+    if driver is None or not driver.count:
         return None
-    import pynvml
-
     found: dict[int, int] = {}
-    for gpu in gpus():
-        with contextlib.suppress(pynvml.NVMLError):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(gpu.index)
-            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-                found[process.pid] = found.get(process.pid, 0) + int(process.usedGpuMemory or 0)
+    for gpu in range(driver.count):
+        for pid, used in driver.processes(gpu).items():
+            found[pid] = found.get(pid, 0) + used
     return found
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

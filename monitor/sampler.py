@@ -2,17 +2,24 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from monitor import processes
 from monitor.devices import cpu_throttled_periods, device_processes, free_memory_bytes
+from monitor.energy import Energy, Meter, local_meter
+from monitor.thermal import Conditions, Track, Watch, local_watch
+from results.records import Series
 
 PERIOD_S = 0.05
 TREE_EVERY = 20
 """The tree is listed anew every so many samples: listing costs more than reading."""
+LIMITED_TREE_EVERY = 4
+"""The same where the tree's memory has a limit: a child that grows must be seen soon."""
+METER_EVERY = 8
+"""Energy is looked at every so many samples: more than twice a second."""
 MAX_POINTS = 1000
 
 
@@ -34,10 +41,24 @@ class Usage:
     energy_j: float | None
     """Of the device between `mark` and `end`; `None` where nothing tells, or the time was too short for its counter."""
     energy_method: str | None
-    """Where it comes from, such as `nvml counter`, `rapl` or `nvml power`."""
+    """Where it comes from; see `monitor.energy.Energy`."""
     times: tuple[float, ...]
     """On the sampler's clock."""
     rss_bytes: tuple[float, ...]
+    conditions: Conditions
+    """Between `mark` and `end`."""
+
+    def series(self, origin: float) -> tuple[Series, ...]:
+        """Memory, clocks and temperatures over time.
+
+        Args:
+            origin: the sampler's clock at the measurement's zero.
+        """
+        memory = Track("rss_bytes", "B", self.times, self.rss_bytes)
+        return tuple(
+            Series(name=one.name, unit=one.unit, times_s=tuple(time - origin for time in one.times), values=one.values)
+            for one in (memory, *self.conditions.tracks)
+        )
 
 
 class Sampler:
@@ -46,16 +67,25 @@ class Sampler:
     Args:
         starved: called once, from the sampler's thread, when free memory falls below `floor_bytes`.
         free_bytes: what the tree may still take before the machine or its container runs dry.
+        exceeded: called once, from the sampler's thread, with the tree's resident bytes and `limit_bytes`, when they are above it.
     """
 
     def __init__(
         self, pid: int, starved: Callable[[int], None], floor_bytes: int, clock: Callable[[], float] = time.perf_counter,
         free_bytes: Callable[[], int] = free_memory_bytes, proc: Path = Path("/proc"),
         on_device: Callable[[], dict[int, int] | None] = device_processes,
+        meter: Callable[[str | None, Collection[int], float], Meter | None] = local_meter,
+        watch: Callable[[str | None, Collection[int]], Watch] = local_watch,
+        exceeded: Callable[[int, int], None] = lambda held, limit: None,
     ) -> None:  # fmt: skip
         self.pid, self._clock, self._proc = pid, clock, proc
-        self._on_device = on_device
+        self._on_device, self._new_meter, self._new_watch = on_device, meter, watch
+        self._meter: Meter | None = None
+        self._watch: Watch | None = None
         self._starved, self._floor, self._free = starved, floor_bytes, free_bytes
+        self._exceeded = exceeded
+        self.limit_bytes: int | None = None
+        """Of the whole tree's resident memory; may be set at any time."""
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._pids, self._beside = [pid], list[int]()
@@ -85,6 +115,7 @@ class Sampler:
         processes.reset_peak_rss(self._root, self._proc)
         with self._lock:
             self._points, self._beside_peak, self._device_peak, self._foreign = [], 0, None, 0
+            self._meter = self._watch = None
         self._sample_device()
         self._pss_before = processes.pss_bytes(self._pids, self._proc)
         self._start = (
@@ -95,11 +126,21 @@ class Sampler:
         )
         self._sample()
 
-    def mark(self) -> None:
-        """What is counted begins now: warm-ups are over."""
+    def mark(self, device: str | None) -> None:
+        """What is counted begins now: warm-ups are over.
+
+        Args:
+            device: what computes, of `Case.device`; `None` where it is not on this machine.
+        """
+        pids = set(self.seen)
+        watch = self._new_watch(device, pids)
+        meter = self._new_meter(device, pids, self._clock())
+        with self._lock:
+            self._meter, self._watch = meter, watch
 
     def end(self) -> Usage:
         """End a case. PSS is read here, outside the timed window."""
+        energy, conditions = self._since_mark()
         self._list()
         self._sample()
         self._sample_device()
@@ -119,20 +160,27 @@ class Sampler:
             peak_device_bytes=self._device_peak,
             foreign_device_processes=self._foreign,
             throttled_periods=cpu_throttled_periods() - throttled,
-            energy_j=None,
-            energy_method=None,
+            energy_j=energy.joules if energy else None,
+            energy_method=energy.method if energy else None,
             times=tuple(time for time, _ in kept),
             rss_bytes=tuple(value for _, value in kept),
+            conditions=conditions,
         )
 
     def _run(self) -> None:
         number = 0
         while not self._stop.wait(PERIOD_S):
             number += 1
-            if number % TREE_EVERY == 0:
+            limit = self.limit_bytes
+            if number % (TREE_EVERY if limit is None else LIMITED_TREE_EVERY) == 0:
                 self._list()
+            if number % TREE_EVERY == 0:
                 self._sample_device()
-            self._sample()
+            self._look(number)
+            held = self._sample()
+            if limit is not None and held > limit:
+                self._exceeded(held, limit)
+                return
             if (free := self._free()) < self._floor:
                 self._starved(free)
                 return
@@ -144,6 +192,20 @@ class Sampler:
     def _own_seconds(self) -> float:
         """CPU time of the whole tree, that of children who came and went included."""
         return processes.cpu_seconds([*self._pids, *self._beside])
+
+    def _look(self, number: int) -> None:
+        with self._lock:
+            if self._meter and number % METER_EVERY == 0:
+                self._meter.sample(self._clock())
+            if self._watch and number % TREE_EVERY == 0:
+                self._watch.sample(self._clock())
+
+    def _since_mark(self) -> tuple[Energy | None, Conditions]:
+        with self._lock:
+            energy = self._meter.energy(self._clock()) if self._meter else None
+            conditions = self._watch.conditions() if self._watch else Conditions()
+            self._meter = self._watch = None
+        return energy, conditions
 
     def _list(self) -> None:
         everyone = processes.tree(self.pid, self._proc)
@@ -159,12 +221,14 @@ class Sampler:
             self._device_peak = max(sum(ours), self._device_peak or 0)
             self._foreign = max(self._foreign, len(found) - len(ours))
 
-    def _sample(self) -> None:
+    def _sample(self) -> int:
+        """Resident bytes of the whole tree."""
         total = sum(processes.rss_bytes(pid, self._proc) for pid in self._pids)
         beside = sum(processes.rss_bytes(pid, self._proc) for pid in self._beside)
         with self._lock:
             self._points.append((self._clock(), float(total)))
             self._beside_peak = max(self._beside_peak, beside)
+        return total + beside
 
 
 def thin(points: list[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:

@@ -38,7 +38,7 @@ def quantity(value: float | None, unit: str, low: float | None = None, high: flo
     shown = number(value / factor)
     if name.startswith("1/"):
         return f"{shown}{name[1:]}{interval}"
-    return f"{shown}{interval}" if name in ("score", "share", "ratio", "count") else f"{shown} {name}{interval}"
+    return f"{shown}{interval}" if name in ("score", "share", "ratio", "count", "currency") else f"{shown} {name}{interval}"
 
 
 def percent(ratio: float, low: float | None = None, high: float | None = None) -> str:

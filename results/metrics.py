@@ -124,6 +124,24 @@ def _error_share(measurement: Measurement) -> float | None:
     )
 
 
+def _tokens(measurement: Measurement) -> float | None:
+    """Tokens that the successful requests put out, or learned from; `None` where a count is missing, or there are none."""
+    counts = [one.values.get("trained_tokens", one.output_tokens) for one in measurement.requests if not one.error]
+    known = [count for count in counts if count is not None]
+    return sum(known) or None if len(known) == len(counts) else None
+
+
+def _energy_per_token(measurement: Measurement) -> float | None:
+    energy, tokens = measurement.values.get("energy_j"), _tokens(measurement)
+    return energy / tokens if energy and tokens else None
+
+
+def _cost_per_million_tokens(measurement: Measurement) -> float | None:
+    price, tokens = measurement.values.get("price_per_hour"), _tokens(measurement)
+    seconds = sum(one.values.get("step_s", 0.0) for one in measurement.requests) or _window_s(measurement)
+    return price / 3600 * seconds / tokens * 1e6 if price and tokens and seconds else None
+
+
 def _tail(name: str, share: float) -> Callable[[Measurement], float | None]:
     """A quantile over the requests of one process, by linear interpolation (type 7 of Hyndman and Fan 1996); `None` where
     fewer than two values lie beyond it, as it would be little but the maximum."""
@@ -226,6 +244,7 @@ _ALL = (
            aliases={"llama.cpp": "draft_n_accepted / draft_n"}),
     Metric("step_s", "s", "lower", "request", "Training step", "One optimizer step: all its batches forward and backward.", margin=0.05),
     Metric("training_tps", "tok/s", "higher", "request", "Training", "Tokens that a step learned from / its time."),
+    Metric("trained_tokens", "tokens", None, "request", "Trained tokens", "That a training step learned from."),
     Metric("training_loss", "nats", "lower", "request", "Training loss", "Mean cross-entropy per token of the step's batches, before it."),
     Metric(
         "output_tps", "tok/s", "higher", "process", "Output throughput",
@@ -304,9 +323,16 @@ _ALL = (
            "Bytes of all distinct parameter and buffer storages of the loaded model.", exact=True),
     Metric("estimated_bytes", "B", None, "process", "Estimated memory",
            "Weights, KV cache, activations and the runtime, as estimated before the case was tried.", exact=True),
-    Metric("price_per_hour", "currency", None, "process", "Price per hour", "Of the machine, as it was given.", exact=True),
-    Metric("energy_j", "J", "lower", "process", "Energy", "Energy of the device while the case ran."),
-    Metric("energy_per_token_j", "J", "lower", "process", "Energy per token", "Energy / output tokens."),
+    Metric("price_per_hour", "currency", None, "process", "Price per hour", "Of the machine, as it was given, in any one currency.",
+           exact=True),
+    Metric("cost_per_million_tokens", "currency", "lower", "process", "Cost per 1M tokens",
+           "Price of an hour / tokens of an hour × 1,000,000, at the measured output throughput: while busy. Of tokens trained on where "
+           "the case trains. In the currency of the price.", derive_process=_cost_per_million_tokens),
+    Metric("energy_j", "J", "lower", "process", "Energy",
+           "Energy of the device from the end of the warm-up to the end of the case; `energy_method` says how it was measured, and what "
+           "else it holds."),
+    Metric("energy_per_token_j", "J", "lower", "process", "Energy per token",
+           "Energy / output tokens of the successful requests, or tokens trained on.", derive_process=_energy_per_token),
     Metric("harness_token_s", "s", "lower", "process", "Harness per token",
            "The harness's own cost per token, calibrated against an engine that takes no time."),
     Metric("harness_request_s", "s", "lower", "process", "Harness per request",

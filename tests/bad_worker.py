@@ -1,5 +1,6 @@
 """A stand-in for the worker that speaks its protocol with the standard library only, and goes wrong as its argument says."""
 
+import ctypes
 import json
 import os
 import signal
@@ -88,6 +89,25 @@ def go_wrong() -> None:
         while True:
             held.append(bytearray(2**20))
             time.sleep(0.005)
+    if MODE == "child eats memory":
+        hungry = "import time\nheld = []\nwhile True: held.append(bytearray(2**20)); time.sleep(0.005)"
+        subprocess.run([sys.executable, "-c", hungry], stdout=subprocess.DEVNULL)
+    if MODE == "segfault":
+        ctypes.string_at(0)
+    if MODE == "abort":
+        print("GGML_ASSERT(n_tokens > 0) failed", file=sys.stderr, flush=True)
+        os.abort()
+    if MODE == "bad alloc":
+        ctypes.CDLL("libstdc++.so.6")._ZSt17__throw_bad_allocv()
+    if MODE == "server out of memory":
+        print("ggml_backend_alloc: failed to allocate CPU buffer of size 206158430208", file=sys.stderr, flush=True)
+        send("failed", kind="crash", message="The server ended with exit code 1.")
+        time.sleep(60)
+    if MODE == "server killed":
+        send("failed", kind="crash", message="The server was killed by signal 9 (SIGKILL).")
+        time.sleep(60)
+    if MODE == "holds the GIL":
+        ctypes.PyDLL(None).sleep(60)
     if MODE == "grandchild":
         sleeper = [sys.executable, "-c", "import time; time.sleep(120)"]
         child = subprocess.Popen(sleeper, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -103,13 +123,26 @@ if MODE == "hangs at load":
     time.sleep(60)
 if MODE == "environment":
     print(" ".join(sorted(os.environ)), file=sys.stderr)
-send("phase", phase="load", done=0, total=1)
+ask("phase", phase="load", done=0, total=1)
+if MODE == "eats at load":
+    eaten = bytearray(b"x" * 150 * 2**20)
+    time.sleep(60)
+if MODE == "hangs at first call":
+    ask("phase", phase="first call", done=0, total=1)
+    time.sleep(60)
+refused = MODE == "refuses the second"
+if refused:
+    ask("refused", case_id=os.environ["TEST_CASE_IDS"].split()[1], message="no such switch: leave it out.")
+if MODE in ("segfault", "abort"):
+    print("a pool of another phase was out of memory", file=sys.stderr, flush=True)
 ask("loaded", values={"load_s": 1.5})
 for number, _ in enumerate(job["cases"]):
+    if refused and number == 1:
+        continue
     ask("case_started", case_id=os.environ["TEST_CASE_IDS"].split()[number], origin=time.perf_counter())
-    send("phase", phase="measure", done=0, total=1)
+    ask("phase", phase="measure", done=0, total=1)
     if not (number == 1 and MODE == "no requests"):
-        send("request", request=request(0))
+        ask("request", request=request(0))
     if number == 1:
         go_wrong()
     values = {"weights_bytes": 10.0} | ({"client_peak_rss_bytes": 1e12} if MODE == "knows its peak" else {})

@@ -20,6 +20,13 @@ def main() -> None:
     parser.add_argument("--device", choices=["none"])
     parser.add_argument("--n-gpu-layers", type=int)
     parser.add_argument("--no-webui", action="store_true")
+    parser.add_argument("--flash-attn", choices=["on", "off"])
+    parser.add_argument("--cache-type-k")
+    parser.add_argument("--cache-type-v")
+    parser.add_argument("--model-draft")
+    parser.add_argument("--spec-type", choices=["draft-simple"])
+    parser.add_argument("--spec-draft-n-max", type=int, default=0)
+    parser.add_argument("--n-gpu-layers-draft", type=int)
     given = parser.parse_args()
     if given.list_devices:
         print("Available devices:")
@@ -27,7 +34,13 @@ def main() -> None:
     cache = os.environ.get("LLAMA_ARG_CACHE_PROMPT") != "off"
     device = "cpu" if given.device == "none" else "cuda"
     context = given.ctx_size // given.parallel
-    _server = make_server(Settings(given.model, device, given.threads, given.parallel, context, cache, given.port))
+    if given.cache_type_k != given.cache_type_v or (given.model_draft and not given.spec_type):
+        parser.error("half a switch")
+    settings = Settings(
+        given.model, device, given.threads, given.parallel, context, cache, given.port, attention=given.flash_attn,
+        kv_type=given.cache_type_k, draft=given.model_draft, draft_tokens=given.spec_draft_n_max,
+    )  # fmt: skip
+    _server = make_server(settings)
     signal.pause()
 
 

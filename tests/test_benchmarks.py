@@ -68,6 +68,25 @@ def test_saturation_is_simulated() -> None:
     assert "bunched" in text
 
 
+@pytest.mark.slow
+def test_levels_of_quantization_are_compared(tiny_gemma: Path) -> None:
+    pytest.importorskip("torchao")
+    text = printed_by(
+        BENCHMARKS / "quantization.py", tiny_gemma, "--levels", "torchao-int8", "--tokens", 8, "--rounds", 1, "--threads", 1
+    )
+    assert re.search(r"^fp32 +[\d.]+ +1\.00 ", text, re.MULTILINE)
+    row = re.search(r"^torchao-int8 +[\d.]+ +[\d.]+ +([\d.]+) MiB +([\d.]+) MiB", text, re.MULTILINE)
+    assert row
+    assert float(row[1]) < float(row[2])
+
+
+@pytest.mark.slow
+def test_a_sweep_costs_little_more_than_what_it_measures(tiny_gemma: Path) -> None:
+    text = printed_by(BENCHMARKS / "sweep.py", tiny_gemma, "--dtype", "fp32", "--seconds", 0.2)
+    assert "12 cases in one load" in text
+    assert re.search(r"ratio \d\.\d{3}$", text.strip())
+
+
 def test_every_script_says_what_it_measures() -> None:
     scripts = sorted(BENCHMARKS.glob("*.py"))
     assert scripts

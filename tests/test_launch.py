@@ -1,6 +1,7 @@
 """One real child process for each way to end."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from fakes import make_case, make_planned
 from bench.launch import Outside, launch
 from bench.worker import Job
 from bench.workloads import Prompts
+from results.cases import Case
 from results.records import Failure, Measurement
 
 BAD_WORKER = Path(__file__).parent / "bad_worker.py"
@@ -19,12 +21,22 @@ PROMPTS = Prompts(name="p", prompts=("hello",))
 CASES = tuple(make_case(output_tokens=tokens) for tokens in (1, 2, 3))
 
 
-def run(mode: str, monkeypatch: pytest.MonkeyPatch, *, timeout_s: float = 20, **outside: object) -> list[Measurement | Failure]:
-    monkeypatch.setenv("TEST_CASE_IDS", " ".join(case.case_id for case in CASES))
+def run(
+    mode: str, monkeypatch: pytest.MonkeyPatch, *, timeout_s: float = 20, limit: int | None = None, cases: tuple[Case, ...] = CASES,
+    **outside: object,
+) -> list[Measurement | Failure]:  # fmt: skip
+    """
+    Args:
+        limit: of the memory of the second case.
+    """
+    monkeypatch.setenv("TEST_CASE_IDS", " ".join(case.case_id for case in cases))
+    limits = [2**34, limit, 2**34] if limit else [None] * 3
     job = Job(
         source=Path(),
         process=1,
-        cases=tuple(make_planned(case, timeout_s=timeout_s) for case in CASES),
+        cases=tuple(
+            make_planned(case, timeout_s=timeout_s, memory_limit_bytes=one) for case, one in zip(cases, limits, strict=True)
+        ),
         prompts={PROMPTS.digest: PROMPTS},
         warmup=PROMPTS,
     )
@@ -82,6 +94,13 @@ def test_the_clients_exact_peak_is_not_lost_to_a_sampled_one(monkeypatch: pytest
         ("infinite progress", "bad_output", -9, "wrong event"),
         ("uneven request", "bad_output", -9, "wrong event"),
         ("says oom", "oom", 0, "smaller model"),
+        ("segfault", "crash", -11, "signal 11"),
+        ("abort", "crash", -6, "signal 6"),
+        ("server killed", "crash", -9, "signal 9"),
+        ("server out of memory", "oom", -9, "CPU buffer of size 206158430208"),
+        pytest.param(
+            "bad alloc", "oom", -6, "std::bad_alloc", marks=pytest.mark.skipif(sys.platform != "linux", reason="its C++")
+        ),
     ],
 )
 def test_a_bad_worker_becomes_a_failure_of_its_kind(
@@ -100,16 +119,19 @@ def test_stderr_is_kept_without_its_escapes(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_a_hung_case_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["hang", "holds the GIL"])
+def test_a_hung_case_is_a_timeout(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.monotonic()
-    failure = failure_of(run("hang", monkeypatch, timeout_s=1.5))
+    failure = failure_of(run(mode, monkeypatch, timeout_s=1.5))
     assert failure.kind == "timeout"
     assert "timeout_s" in failure.message
     assert time.monotonic() - started < 20
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "kind"), [("dies at load", "crash"), ("hangs at load", "timeout")])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("dies at load", "crash"), ("hangs at load", "timeout"), ("hangs at first call", "timeout")]
+)
 def test_a_failed_load_fails_every_case(mode: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = run(mode, monkeypatch, timeout_s=1.5)
     assert [one.case_id for one in outcomes] == [case.case_id for case in CASES]
@@ -133,10 +155,57 @@ def test_the_worker_is_ended_before_memory_is(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_kernels_kill_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    kills = iter([4, 5])
-    failure = failure_of(run("sigkill", monkeypatch, oom_kills=lambda: next(kills)))
+    for mode in ("sigkill", "server killed"):
+        kills = iter([4, 5])
+        failure = failure_of(run(mode, monkeypatch, oom_kills=lambda kills=kills: next(kills)))
+        assert failure.kind == "oom"
+        assert "kernel" in failure.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["eats memory", "child eats memory"])
+def test_a_case_ends_at_its_memory_limit(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = failure_of(run(mode, monkeypatch, limit=100 * 2**20))
     assert failure.kind == "oom"
-    assert "kernel" in failure.message
+    found = re.search(
+        r"Ended at ([\d.]+) MiB of resident memory, the limit given was 100 MiB: raise memory_limit", failure.message
+    )
+    assert found, failure.message
+    assert 100 <= float(found[1]) < 300
+    assert psutil.Process().children(recursive=True) == []
+
+
+@pytest.mark.slow
+def test_a_load_ends_at_the_highest_limit_of_its_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = run("eats at load", monkeypatch, limit=100 * 2**20, timeout_s=3)
+    assert {one.kind for one in outcomes if isinstance(one, Failure)} == {"timeout"}
+    monkeypatch.setenv("TEST_CASE_IDS", CASES[0].case_id)
+    job = Job(process=0, cases=(make_planned(CASES[0], memory_limit_bytes=100 * 2**20),), prompts={}, warmup=PROMPTS)
+    command = (sys.executable, str(BAD_WORKER), "eats at load")
+    (one,) = launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0))
+    assert isinstance(one, Failure)
+    assert (one.kind, one.phase) == ("oom", "load")
+
+
+def test_a_case_that_the_engine_refuses_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = run("refuses the second", monkeypatch)
+    assert [(type(one), one.case_id) for one in outcomes] == [
+        (Failure, CASES[1].case_id), (Measurement, CASES[0].case_id), (Measurement, CASES[2].case_id),
+    ]  # fmt: skip
+    refused = outcomes[0]
+    assert isinstance(refused, Failure)
+    assert (refused.kind, refused.message) == ("unsupported", "no such switch: leave it out.")
+
+
+@pytest.mark.slow
+def test_a_load_without_room_for_the_longest_context_says_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = tuple(make_case(engine="llamacpp", prompt_tokens=tokens) for tokens in (32, 9000, 512))
+    monkeypatch.setenv("TEST_CASE_IDS", " ".join(case.case_id for case in cases))
+    limited = tuple(make_planned(case, memory_limit_bytes=100 * 2**20) for case in cases)
+    job = Job(process=0, cases=limited, prompts={}, warmup=PROMPTS)
+    command = (sys.executable, str(BAD_WORKER), "eats at load")
+    outcomes = list(launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0)))
+    assert [one.case_id for one in outcomes] == [cases[1].case_id]
 
 
 def test_a_request_that_comes_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import pytest
 from fakes import make_measurement, make_request
 
 from results.caveats import CAVEATS, sentence
+from results.format import quantity
 from results.metrics import METRICS, process_value, request_values
 from results.records import RowWarning
 
@@ -125,7 +126,49 @@ def test_thoughts_in_the_first_event_are_no_part_of_the_time_per_token() -> None
 def test_throughput_is_unknown_where_a_count_is() -> None:
     counted, failed = make_request("a", tokens=3), make_request("c", error="timeout: late", output_tokens=None)
     uncounted = make_request("b", tokens=3, output_tokens=None)
-    for name in ("output_tps", "output_tps_steady"):
+    for name in ("output_tps", "output_tps_steady", "energy_per_token_j", "cost_per_million_tokens"):
         one = make_request("d", sent_s=2.0, scheduled_s=2.0, ttft_s=0.5, tpot_s=0.1, tokens=3)
-        assert process_value(name, make_measurement("m", requests=(counted, failed, one))) is not None, name
-        assert process_value(name, make_measurement("m", requests=(counted, uncounted, one))) is None, name
+        known, unknown = (counted, failed, one), (counted, uncounted, one)
+        values = {"energy_j": 8.0, "price_per_hour": 1.0}
+        assert process_value(name, make_measurement("m", requests=known, values=values)) is not None, name
+        assert process_value(name, make_measurement("m", requests=unknown, values=values)) is None, name
+
+
+def test_energy_and_cost_per_token() -> None:
+    """8 tokens in 4 s for 10 J, on a machine for 3.60 an hour: 0.0005 a token."""
+    requests = (
+        make_request("a", sent_s=1.0, ttft_s=1.0, tpot_s=1.0, tokens=2),
+        make_request("b", sent_s=2.0, ttft_s=0.5, tpot_s=0.5, tokens=6),
+    )
+    measurement = make_measurement("m", requests=requests, values={"energy_j": 10.0, "price_per_hour": 3.6})
+    assert process_value("energy_per_token_j", measurement) == pytest.approx(10 / 8)
+    cost, rate = process_value("cost_per_million_tokens", measurement), process_value("output_tps", measurement)
+    assert cost == pytest.approx(500.0)
+    assert rate
+    assert cost == pytest.approx(3.6 / 3600 / rate * 1e6)
+    bare = make_measurement("m", requests=requests, values={})
+    assert process_value("energy_per_token_j", bare) is None
+    assert process_value("cost_per_million_tokens", bare) is None
+
+
+def test_energy_and_cost_per_token_that_was_trained_on() -> None:
+    step = {"output_tokens": None, "first_content_s": None, "last_content_s": None, "event_times_s": (), "event_tokens": ()}
+    requests = tuple(
+        make_request(f"s{number}", sent_s=number * 2.0, values={"step_s": 2.0, "trained_tokens": 256.0}, **step)
+        for number in range(4)
+    )
+    measurement = make_measurement("m", requests=requests, values={"energy_j": 512.0, "price_per_hour": 0.9})
+    assert process_value("energy_per_token_j", measurement) == pytest.approx(0.5)
+    assert process_value("cost_per_million_tokens", measurement) == pytest.approx(0.9 / 3600 * 8 / 1024 * 1e6)
+
+
+def test_nothing_is_divided_by_no_tokens() -> None:
+    silent = make_request("q", tokens=2, output_tokens=0)
+    measurement = make_measurement("m", requests=(silent,), values={"energy_j": 5.0, "price_per_hour": 1.0})
+    assert process_value("energy_per_token_j", measurement) is None
+    assert process_value("cost_per_million_tokens", measurement) is None
+
+
+def test_money_is_shown_without_a_unit() -> None:
+    assert quantity(1.2345, METRICS["cost_per_million_tokens"].unit) == "1.23"
+    assert quantity(0.0004567, "currency", 0.0004, 0.0005) == "0.000457 [0.0004, 0.0005]"

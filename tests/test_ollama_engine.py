@@ -16,7 +16,7 @@ from bench.engines.protocol import Server, Source, UnsupportedError
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.environment import environment
 from bench.workloads import Prompt
-from results.cases import PromptFormat
+from results.cases import Case, PromptFormat, Sampling
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +156,23 @@ def test_requests_without_log_probabilities_are_the_same_to_the_byte() -> None:
         b'"options":{"num_ctx":512,"num_predict":4,"temperature":0,"seed":0}}'
     )
     assert json.loads(on.body(prompt, 4, "eos")) == json.loads(off.body(prompt, 4, "eos")) | {"logprobs": True}
+
+
+def test_sampling_is_said_in_full_and_ends_with_its_case() -> None:
+    wire = OllamaWire("http://x", MODEL, {"num_ctx": 512})
+    sampled = CASE.model_copy(update={"sampling": Sampling(temperature=0.5, top_p=0.8, repetition_penalty=1.1, seed=3)})
+
+    def options(case: Case) -> object:
+        wire.begin(case)
+        return json.loads(wire.body(Prompt(0, "Hi", ()), 4, "eos"))["options"]
+
+    greedy = {"num_ctx": 512, "num_predict": 4, "temperature": 0, "seed": 0}
+    assert options(CASE) == greedy
+    assert options(sampled) == {
+        "num_ctx": 512, "num_predict": 4, "temperature": 0.5, "top_p": 0.8, "top_k": 0, "min_p": 0, "repeat_penalty": 1.1,
+        "repeat_last_n": -1, "seed": 3,
+    }  # fmt: skip
+    assert options(CASE) == greedy
 
 
 @pytest.mark.parametrize("form", ["plain", "chat"])

@@ -21,7 +21,7 @@ from bench.engines.served import HttpSession
 from bench.engines.server_calls import ServerCalls, ServerError
 from bench.weights import prepare, resolve
 from bench.workloads import Prompt, load_prompts, speed_prompt
-from results.cases import PromptFormat
+from results.cases import PromptFormat, Sampling
 from results.errors import UsageError
 
 PAGE = Path(__file__).parent.parent / "docs/servers.md"
@@ -129,6 +129,47 @@ def test_quirks_of_single_kinds() -> None:
     newest = body(PRESETS["openai-api"], CHAT)
     assert newest["max_completion_tokens"] == 16 and not {"max_tokens", "temperature"} & newest.keys()
     assert "stream_options" not in body(Preset(usage=False))
+
+
+def drawn_by(preset: str, sampling: Sampling | None, prompt: Prompt = PLAIN) -> dict[str, Any]:
+    """What a request says beyond a greedy one, or otherwise."""
+    wire = OpenAIWire("http://127.0.0.1:1/v1", "gemma", PRESETS[preset])
+    greedy = json.loads(wire.body(prompt, 16, "length"))
+    wire.begin(CASE.model_copy(update={"sampling": sampling}))
+    said = json.loads(wire.body(prompt, 16, "length"))
+    return {name: value for name, value in said.items() if greedy.get(name, "") != value}
+
+
+def test_sampling_is_said_in_the_words_of_each_kind() -> None:
+    asked = Sampling(temperature=0.5, top_p=0.8, repetition_penalty=1.1, seed=3)
+    common = {"temperature": 0.5, "top_p": 0.8, "seed": 3}
+    assert drawn_by("vllm", asked) == common | {"top_k": -1, "min_p": 0, "repetition_penalty": 1.1}
+    assert drawn_by("llama-server", asked.model_copy(update={"top_k": 40})) == common | {
+        "top_k": 40, "repeat_penalty": 1.1, "repeat_last_n": 131072, "samplers": ["penalties", "temperature", "top_k", "top_p"],
+    }  # fmt: skip
+    assert drawn_by("lm-studio", asked, CHAT) == common | {"top_k": 0, "repeat_penalty": 1.1}
+    plain = asked.model_copy(update={"repetition_penalty": 1.0})
+    assert drawn_by("openai", plain) == common
+    assert drawn_by("google", plain, CHAT) == {"temperature": 0.5, "top_p": 0.8}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_sampling_nothing_is_said_of_it(name: str) -> None:
+    assert drawn_by(name, None, CHAT) == {}
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "remedy"),
+    [
+        ("openai", {"top_k": 40, "repetition_penalty": 1.0}, "have no top_k: leave it out"),
+        ("openai", {}, "set repetition_penalty to 1"),
+        ("tgi", {}, "set repetition_penalty to 1"),
+        ("openai-api", {"repetition_penalty": 1.0}, "leave temperature and the rest of sampling out"),
+    ],
+)
+def test_sampling_without_a_word_for_it_is_refused(preset: str, changes: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(UnsupportedError, match=remedy):
+        drawn_by(preset, Sampling(**changes), CHAT)
 
 
 def test_history_comes_in_turn() -> None:

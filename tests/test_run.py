@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import START, make_failure, make_measurement, make_run
+from queue_server import QueueServer
 from terminal import run_bench
 
 from bench.commands.run import exit_code
@@ -84,8 +85,12 @@ def wait_until(condition: object, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def children_of(pid: int, module: str) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children(recursive=True) if module in child.cmdline()]
+
+
 def workers_of(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children(recursive=True) if "bench.worker" in child.cmdline()]
+    return children_of(pid, "bench.worker")
 
 
 def the_report(folder: Path) -> Report:
@@ -205,6 +210,49 @@ def test_an_interrupted_run_keeps_what_is_finished(folder: Path, started: subpro
     done = bench(folder, "run", "--resume", "latest")
     assert done.returncode == 0, done.stderr
     assert len(the_report(folder).measurements) == 5
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_waits_for_nothing(folder: Path, started: subprocess.Popen[str]) -> None:
+    (worker,) = workers_of(started.pid)
+    began = time.monotonic()
+    while started.poll() is None:  # whatever it is at, it hears a second one, and more
+        started.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    assert time.monotonic() - began < 10
+    assert started.returncode == 130
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 2)
+    assert "Traceback" not in started.communicate()[1]
+    assert the_report(folder).status == "interrupted"
+    assert bench(folder, "run", "--resume", "latest").returncode == 0
+    assert len(the_report(folder).measurements) == 5
+
+
+@pytest.mark.slow
+def test_an_interrupted_load_keeps_its_requests(folder: Path) -> None:
+    defaults = {"engine": "openai", "server": "mine", "model": "queue", "concurrency": 4, "processes": 1, "iterations": 400}
+    suite = {
+        "name": "load",
+        "question": "?",
+        "defaults": defaults | {"output_tokens": 4},
+        "servers": {"mine": {}},
+        "include": [{}],
+    }
+    (folder / "load.yaml").write_text(json.dumps(suite))
+    env = {**os.environ, "BENCH_CACHE": str(folder / "cache")}
+    with QueueServer(token_s=0.05) as server:
+        command = [*BENCH, "run", "load.yaml", "--server", f"mine={server.url}"]
+        with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: any(one.net_connections() for one in children_of(process.pid, "bench.client")))
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    (failure,) = the_report(folder).failures
+    assert (failure.kind, len(failure.requests)) == ("interrupted", 400)
+    assert sum(request.error is None for request in failure.requests) > 8
+    others = {request.error.split(":")[0] for request in failure.requests if request.error}
+    assert others <= {"unsent", "timeout"}
 
 
 @pytest.mark.slow

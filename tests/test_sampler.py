@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from monitor import devices, processes
+from monitor.energy import Energy
 from monitor.sampler import Sampler, thin
+from monitor.thermal import Clocks, Conditions, Track, Watch
 
 HOLD = """
 import sys, time
@@ -79,6 +81,84 @@ def test_device_memory_is_unknown_where_the_driver_numbers_processes_otherwise()
     assert usage({os.getpid(): 7, 999_999_999: 5}) == (7, 1)
 
 
+class FakeMeter:
+    """One joule a second."""
+
+    def __init__(self, began: float) -> None:
+        self.began, self.samples = began, 0
+
+    def sample(self, now: float) -> None:
+        self.samples += 1
+
+    def energy(self, now: float) -> Energy | None:
+        return Energy(now - self.began, "fake")
+
+
+class FakeWatch(Watch):
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def sample(self, now: float) -> None:
+        self.samples += 1
+
+    def conditions(self) -> Conditions:
+        return Conditions(cpu_clock=Clocks(1, 2, 3), tracks=(Track("cpu_clock_hz", "Hz", (12.0, 13.0), (2e9, 3e9)),))
+
+
+def test_energy_and_conditions_are_those_from_the_mark_to_the_end() -> None:
+    import os
+
+    asked: list[tuple[str | None, int]] = []
+    now = [10.0]
+
+    def meter(device: str | None, pids: object, at: float) -> FakeMeter:
+        asked.append((device, len(pids)))  # type: ignore[arg-type]
+        return FakeMeter(at)
+
+    sampler = Sampler(os.getpid(), lambda _: None, floor_bytes=0, clock=lambda: now[0], meter=meter, watch=lambda *_: FakeWatch())
+    sampler.begin()
+    unmarked = sampler.end()
+    assert (unmarked.energy_j, unmarked.energy_method, unmarked.conditions) == (None, None, Conditions())
+    sampler.begin()
+    now[0] = 11.0  # of warm-up
+    sampler.mark("cuda")
+    now[0] = 14.0
+    usage = sampler.end()
+    assert asked == [("cuda", len(sampler.seen))]
+    assert (usage.energy_j, usage.energy_method, usage.conditions.cpu_clock) == (3.0, "fake", Clocks(1, 2, 3))
+    memory, clock = usage.series(origin=10.0)
+    assert (memory.name, memory.unit, memory.times_s) == ("rss_bytes", "B", (0.0, 4.0))
+    assert memory.values == usage.rss_bytes
+    assert (clock.name, clock.unit, clock.times_s, clock.values) == ("cpu_clock_hz", "Hz", (2.0, 3.0), (2e9, 3e9))
+    sampler.begin()
+    assert sampler.end().energy_j is None
+    sampler.mark("cuda")  # of a case that failed, and so never ended
+    sampler.begin()
+    assert sampler.end().energy_j is None
+
+
+@pytest.mark.slow
+def test_energy_is_looked_at_more_often_than_clocks_and_neither_after_the_end() -> None:
+    import os
+
+    meters, watch = [], FakeWatch()
+
+    def meter(_: object, __: object, now: float) -> FakeMeter:
+        meters.append(FakeMeter(now))
+        return meters[-1]
+
+    with Sampler(os.getpid(), lambda _: None, floor_bytes=0, meter=meter, watch=lambda *_: watch) as sampler:
+        sampler.begin()
+        sampler.mark("cpu")
+        while watch.samples < 1:
+            time.sleep(0.05)
+        sampler.end()
+        seen = meters[0].samples, watch.samples
+        time.sleep(0.5)
+    assert seen[0] // seen[1] == 2
+    assert (meters[0].samples, watch.samples) == seen
+
+
 def test_thinning_keeps_the_peak() -> None:
     points = [(float(n), 1000.0 if n == 7777 else float(n % 10)) for n in range(10_000)]
     kept = thin(points, 100)
@@ -110,8 +190,15 @@ def test_recorded_machine_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\n")
     (tmp_path / "vmstat").write_text("nr_free_pages 1\noom_kill 3\n")
     assert devices.cpu_model(tmp_path) == "Fast CPU @ 3 GHz"
-    assert devices.oom_kills(tmp_path) == 3
-    assert devices.oom_kills(tmp_path / "none") is None
+    none = tmp_path / "none"
+    assert devices.oom_kills(tmp_path, none) == 3
+    assert devices.oom_kills(none, none) is None
+
+
+def test_the_containers_own_count_of_kills_goes_before_that_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("oom_kill 90\n")
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 4\n")
+    assert devices.oom_kills(tmp_path, tmp_path) == 1
 
 
 @pytest.mark.skipif(not processes.LINUX, reason="reads /proc")

@@ -128,6 +128,14 @@ def test_too_large_for_the_disk(tmp_path: Path) -> None:
         prepare(model, quiet, cache=tmp_path)
 
 
+def test_a_level_that_is_too_large_for_the_disk(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    (tmp_path / "m.gguf").write_bytes(gguf_header(shapes=((1 << 30, 1 << 20),)))
+    model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
+    with pytest.raises(WeightsError, match=r"m\.gguf takes 589824\.0 GiB at q4_0 .* set BENCH_CACHE to another folder"):
+        prepare(model, quiet, "gguf", "q4_0", cache=tmp_path)
+
+
 def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(gguf_header())
     (tmp_path / "file").touch()

@@ -13,46 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.engines import support
-from bench.engines.protocol import UnsupportedError
-from bench.engines.server_calls import ServerError
-from bench.engines.server_process import ServerEndedError
-from bench.worker import EngineDiedError, EngineFailedError, Job, cached_share, classify, lots, refusal, source_of
+from bench.worker import Job, cached_share, lots, refusal, source_of
 from bench.workloads import Prompts
 from results.cases import Load
-from results.errors import UsageError
 
 PROMPTS = Prompts(name="p", prompts=("hello",))
-
-
-class OutOfMemoryError(RuntimeError):
-    """As torch names its own."""
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "words"),
-    [
-        (UnsupportedError("no such device: choose cpu."), "unsupported", "choose cpu"),
-        (UsageError("no prompt of that length: choose a larger one."), "unsupported", "choose a larger"),
-        (ModuleNotFoundError("No module named 'torch'"), "missing_dependency", "gemmeter[transformers]"),
-        (MemoryError(), "oom", "smaller model"),
-        (OutOfMemoryError("CUDA out of memory."), "oom", "smaller model"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "oom", "smaller model"),
-        (ServerError("The server x has no model.", kind="missing_weights"), "missing_weights", "no model"),
-        (ServerEndedError("The server was killed by signal 9 (SIGKILL)."), "crash", "signal 9"),
-        (EngineDiedError("The server ended with exit code 1."), "crash", "exit code 1"),
-        (EngineFailedError("Every request failed (connect: refused)."), "engine_error", "connect: refused"),
-        (RuntimeError("mat1 and mat2\n shapes"), "engine_error", "RuntimeError: mat1 and mat2 shapes. The stderr tail"),
-    ],
-)
-def test_exceptions_are_classified(error: Exception, kind: str, words: str) -> None:
-    found, message = classify(error, "transformers")
-    assert found == kind
-    assert words in message
-
-
-def test_the_remedy_for_a_missing_package_is_that_of_the_engine() -> None:
-    missing = ModuleNotFoundError("No module named 'xllamacpp'")
-    assert "gemmeter[llamacpp]" in classify(missing, "llamacpp-server")[1]
 
 
 def test_an_engine_is_asked_only_for_what_it_can_do() -> None:

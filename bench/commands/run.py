@@ -43,14 +43,17 @@ def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 @click.option("--server", "servers", multiple=True, metavar="NAME=URL", help="The URL of a server that the suite names.")
 @click.option("--find-max", metavar="LIMITS", help='Find the highest rate that keeps limits, e.g. "ttft_s.p99<0.5".')
 @click.option("--pull", is_flag=True, help="Let Ollama fetch the models that it lacks.")
+@click.option("--skip-unfit", is_flag=True, help="Leave out cases that are estimated to take more memory than is free.")
+@click.option("--memory-limit", metavar="SIZE", help="Resident memory at which a case ends as oom, e.g. 8GiB.")
+@click.option("--price-per-hour", type=float, metavar="X", help="Of the machine, in any one currency: gives the cost of tokens.")
 @click.option("--seed", type=int, help="Of the order of loads and cases; random unless given.")
 @click.option("--quiet", is_flag=True, help="No progress on the terminal.")
 @store_option
 @json_option
 def run(
     suite: str | None, dry_run: bool, settings: tuple[str, ...], tags: tuple[str, ...], resume: str | None,
-    retry_failed: bool, allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, pull: bool, seed: int | None,
-    quiet: bool, store_url: str, as_json: bool,
+    retry_failed: bool, allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, pull: bool, skip_unfit: bool,
+    memory_limit: str | None, price_per_hour: float | None, seed: int | None, quiet: bool, store_url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure SUITE: a built-in name (see `bench list`) or the path of a YAML file."""
     from bench.commands.tag import check_tags
@@ -59,8 +62,13 @@ def run(
 
     if (suite is None) == (resume is None):
         raise UsageError("Name a suite to run, or a run with --resume: `bench list` shows the built-in suites.")
-    if resume and (settings or dry_run or seed is not None or find_max):
-        raise UsageError("--resume goes on with the run as it was planned: leave --set, --seed, --find-max and --dry-run out.")
+    named = {"memory_limit": memory_limit, "price_per_hour": price_per_hour}
+    settings += tuple(f"{name}={value}" for name, value in named.items() if value is not None)
+    if resume and (settings or dry_run or seed is not None or find_max or skip_unfit):
+        raise UsageError(
+            "--resume goes on with the run as it was planned: leave --set, --memory-limit, --price-per-hour, --skip-unfit, --seed, "
+            "--find-max and --dry-run out."
+        )
     if retry_failed and not resume:
         raise UsageError("--retry-failed goes with --resume RUN.")
     check_tags(tags)
@@ -70,9 +78,9 @@ def run(
     given = parse_given(servers)
     if resume:
         return _resume(resume, store_url, tags, ending, given, retry_failed=retry_failed)
-    asked = Asked(str(suite), settings, given, find_max)
+    asked = Asked(str(suite), settings, given, find_max, skip_unfit)
     if dry_run:
-        _show_plan(asked, as_json=as_json)
+        _show_plan(asked, seed, as_json=as_json)
         return 0
     return _start(asked, store_url, tags, seed, ending)
 
@@ -98,12 +106,14 @@ class Asked:
     settings: tuple[str, ...]
     servers: dict[str, str]
     find_max: str | None
+    skip_unfit: bool
 
     @property
     def command(self) -> tuple[str, ...]:
         found = ("bench", "run", self.suite, *(f"--set={setting}" for setting in self.settings))
         found += tuple(f"--server={name}={url}" for name, url in self.servers.items())
-        return (*found, f"--find-max={self.find_max}") if self.find_max else found
+        found += (f"--find-max={self.find_max}",) if self.find_max else ()
+        return (*found, "--skip-unfit") if self.skip_unfit else found
 
 
 def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None, ending: Ending) -> int:
@@ -114,7 +124,9 @@ def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None
     settings = parse_settings(asked.settings)
     if ending.pull:  # before the plan, which asks servers about the models that they have
         _pull(preview(asked.suite, settings, asked.servers, asked.find_max)[1], ending)
-    plan = new_plan(asked.suite, settings, seed, asked.command, asked.servers, asked.find_max)
+    plan = new_plan(
+        asked.suite, settings, seed, asked.command, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit
+    )  # fmt: skip
     with hold_run(plan.run.run_id), Store.writing(store_url) as store:
         store.add_run(plan.run)
         store.tag(plan.run.run_id, tags)
@@ -234,32 +246,19 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _show_plan(asked: Asked, *, as_json: bool) -> None:
+def _show_plan(asked: Asked, seed: int | None, *, as_json: bool) -> None:
     import json
 
+    from bench.commands.plan_view import plan_facts, plan_view
     from bench.plan import preview
-    from bench.schedule import rounds
-    from bench.tables import Column, console, table
+    from bench.tables import console
 
-    suite, expansion, _ = preview(asked.suite, parse_settings(asked.settings), asked.servers, asked.find_max)
-    planned = expansion.planned
+    settings = parse_settings(asked.settings)
+    suite, expansion, _ = preview(asked.suite, settings, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit)
     if as_json:
-        cases = [{"case_id": one.case.case_id, "label": one.label, **one.model_dump(mode="json")} for one in planned]
-        click.echo(json.dumps({"suite": suite.name, "cases": cases}))
-        return
-    columns = [
-        Column("Case", [one.label for one in planned], wraps=30),
-        Column("Processes", [str(one.processes) for one in planned], justify="right"),
-        Column("Iterations", [str(one.iterations) for one in planned], justify="right"),
-        Column("Weights from", [one.case.source_precision or "" for one in planned]),
-        Column("Tags", [", ".join(one.tags) for one in planned], wraps=6),
-        Column("Id", [one.case.case_id for one in planned]),
-    ]
-    screen = console()
-    screen.print(f"{suite.name}: {suite.question}")
-    screen.print(table(columns))
-    loads = sum(batch.process == 0 for batch in rounds(planned, 0))
-    screen.print(f"{len(planned)} cases in {loads} loads, {sum(one.processes for one in planned)} measurements.")
+        click.echo(json.dumps(plan_facts(suite, expansion.planned, seed)))
+    else:
+        console().print(plan_view(suite, expansion.planned, seed))
 
 
 def _print(report: "Report", code: int, ending: Ending) -> None:

@@ -32,6 +32,15 @@ class Settings:
     prompt_cache: bool
     port: int = 0
     """0: a free one."""
+    attention: str | None = None
+    """Flash attention, `on` or `off`; `None`: as llama.cpp chooses."""
+    kv_type: str | None = None
+    """Of K and V, such as `q8_0`; `None`: as llama.cpp has it, `f16`."""
+    draft: str | None = None
+    """Path of the GGUF file of a model that drafts."""
+    draft_tokens: int = 0
+    gpus: int = 1
+    """That each layer is split over."""
 
 
 def make_server(settings: Settings) -> Any:
@@ -55,12 +64,30 @@ def make_server(settings: Settings) -> Any:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     params.n_gpu_layers = 0 if settings.device == "cpu" else ALL_LAYERS
     params.no_kv_offload = params.no_op_offload = settings.device == "cpu"
+    _take_switches(xllamacpp, params, settings)
     params.cache_prompt = settings.prompt_cache
     if not settings.prompt_cache:
         params.cache_ram_mib = 0
         params.cache_idle_slots = False
         params.n_ctx_checkpoints = 0
     return xllamacpp.Server(params)
+
+
+def _take_switches(xllamacpp: Any, params: Any, settings: Settings) -> None:
+    if settings.attention:
+        name = {"on": "ENABLED", "off": "DISABLED"}[settings.attention]
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type[f"LLAMA_FLASH_ATTN_TYPE_{name}"]
+    if settings.kv_type:
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type[f"GGML_TYPE_{settings.kv_type.upper()}"]
+    if settings.draft:
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        draft = params.speculative.draft
+        draft.mparams.path, draft.n_max, draft.n_gpu_layers = settings.draft, settings.draft_tokens, params.n_gpu_layers
+        if settings.threads is not None:
+            draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = settings.threads
+    if settings.gpus > 1:
+        params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_ROW
+        params.tensor_split = [1.0] * settings.gpus + [0.0] * (len(params.tensor_split) - settings.gpus)
 
 
 def main() -> None:

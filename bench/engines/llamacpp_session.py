@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from bench.engines.codecs import LlamaServerCodec
-from bench.engines.openai import LOG_PROBABILITIES
+from bench.engines.llamacpp_depth import FILL, GO_ON, behind, filling, without
+from bench.engines.openai import LOG_PROBABILITIES, drawn
 from bench.engines.presets import PRESETS
 from bench.engines.protocol import Clock, Generation, UnsupportedError
 from bench.engines.served import generation
@@ -50,6 +51,8 @@ class LlamaCppSession:
     def __init__(self, server: Any, header: GgufHeader, *, log_probabilities: bool = False) -> None:
         self._server = server
         self._always = PRESETS["llama-server"].extra | (LOG_PROBABILITIES["plain"] if log_probabilities else {})
+        self._drawn: dict[str, Any] = {"temperature": 0}
+        self._depth = 0
         self._facts = model_facts(server.listening_address, header)
         codec = GgufCodec(server.listening_address, header)
         self.encode, self.decode, self.recount = codec.encode, codec.decode, codec.recount
@@ -57,14 +60,23 @@ class LlamaCppSession:
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
         """
         Raises:
-            UnsupportedError: llama.cpp refused the prompt: it is empty, or has no room in the context.
+            UnsupportedError: llama.cpp refused the prompt: it is empty, or has no room in the context; or it did not go on behind
+                what filled its KV cache.
             RuntimeError: llama.cpp failed.
         """
-        chunks = _Chunks(clock)
         body = {
             **self._always, "prompt": list(prompt.token_ids), "max_tokens": output_tokens, "stream": True,
-            "temperature": 0, "ignore_eos": stop == "length",
+            **self._drawn, "ignore_eos": stop == "length",
         }  # fmt: skip
+        if not self._depth:
+            return self._ask(body, clock)
+        before = filling(prompt, self._depth)
+        self._ask(body | {"prompt": list(before.token_ids)} | FILL, clock)
+        whole = {"prompt": list(behind(prompt, before).token_ids)}
+        return without(self._ask(body | whole | GO_ON, clock), self._depth)
+
+    def _ask(self, body: dict[str, Any], clock: Clock) -> Generation:
+        chunks = _Chunks(clock)
         sent = clock()
         self._server.handle_completions(body, chunks.take)
         return chunks.generation(sent)
@@ -73,7 +85,9 @@ class LlamaCppSession:
         return dict(self._facts)
 
     def begin(self, case: Case) -> None:
-        """There are no peaks that llama.cpp keeps."""
+        """Take its sampling and its depth; there are no peaks that llama.cpp keeps."""
+        self._drawn = drawn(PRESETS["llama-server"], case.sampling) or {"temperature": 0}
+        self._depth = case.depth
 
     def close(self) -> None:
         self._server = None  # with the last reference the library ends its threads and its listener

@@ -16,7 +16,7 @@ from bench.engines.server_calls import ServerCalls, ServerError
 from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
-from results.cases import Case, PromptFormat
+from results.cases import Case, PromptFormat, Sampling
 from results.record import Scalar
 
 DEFAULT_URL = "http://127.0.0.1:11434"
@@ -26,6 +26,7 @@ LOAD_TIMEOUT_S = 1800.0
 UNLOAD_TIMEOUT_S = 30.0
 PULL_READ_TIMEOUT_S = 300.0
 LOG_PROBABILITIES_SINCE = (0, 12, 11)
+GREEDY = {"temperature": 0, "seed": 0}
 
 Progress = Callable[[str, int | None, int | None], None]
 """Told (status, bytes so far, bytes in all) of each step; the bytes are those of one layer."""
@@ -41,6 +42,7 @@ class OllamaWire:
 
     def __init__(self, base_url: str, model: str, options: Mapping[str, int], *, log_probabilities: bool = False) -> None:
         self._base_url, self._options = base_url.rstrip("/"), dict(options)
+        self._drawn: dict[str, Any] = GREEDY
         # without `think` a model that can think does; `truncate` would cut a prompt that is too long without a word
         self._always = {"model": model, "stream": True, "think": False, "truncate": False, "keep_alive": KEEP_ALIVE}
         if log_probabilities:
@@ -48,6 +50,10 @@ class OllamaWire:
 
     def endpoint(self, form: PromptFormat) -> Endpoint:
         return Endpoint(f"{self._base_url}/api/{'chat' if form == 'chat' else 'generate'}")
+
+    def begin(self, case: Case) -> None:
+        """Requests from now on draw their tokens as the case says: the order of the steps is Ollama's own."""
+        self._drawn = GREEDY if case.sampling is None else drawn(case.sampling)
 
     def dialect(self, form: PromptFormat) -> Dialect:
         return "ollama-chat" if form == "chat" else "ollama-generate"
@@ -61,13 +67,21 @@ class OllamaWire:
         text = plain_text(prompt.text, history)
         if prompt.form == "plain" and not text:
             raise UnsupportedError("Ollama answers no empty prompt: take it out of the prompts.")
-        options: dict[str, Any] = {**self._options, "num_predict": output_tokens, "temperature": 0, "seed": 0}
+        options: dict[str, Any] = {**self._options, "num_predict": output_tokens, **self._drawn}
         if stop == "length":
             options["stop"] = []
         fields: dict[str, Any] = (
             {"messages": chat_messages(prompt.text, history)} if prompt.form == "chat" else {"prompt": text, "raw": True}
         )
         return json.dumps(self._always | fields | {"options": options}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def drawn(sampling: Sampling) -> dict[str, Any]:
+    """Options of requests that sample; what Ollama or the model would do besides is off."""
+    return {
+        "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k or 0, "min_p": 0,
+        "repeat_penalty": sampling.repetition_penalty, "repeat_last_n": -1, "seed": sampling.seed,
+    }  # fmt: skip
 
 
 class OllamaSession(HttpSession):
@@ -102,6 +116,7 @@ class Ollama:
         quantizations=("as served",),
         log_probabilities=True,
         token_counts="usage",
+        switches=frozenset({"sampling"}),
         concurrent=True,
     )
 

@@ -15,7 +15,7 @@ from bench.engines.server_calls import NO_ENDPOINT, ServerCalls, ServerError
 from bench.workloads import Prompt
 from monitor.http import Endpoint
 from monitor.stream import Dialect
-from results.cases import Case, PromptFormat
+from results.cases import Case, PromptFormat, Sampling
 from results.errors import UsageError
 from results.record import Scalar
 from results.validation import nearest
@@ -43,6 +43,7 @@ class OpenAIWire:
         log_probabilities: bool = False,
     ) -> None:  # fmt: skip
         self._log_probabilities = log_probabilities
+        self._drawn: dict[str, Any] = {}
         self._base_url, self._preset, self._headers = base_url.rstrip("/"), preset, dict(headers or {})
         self._always: dict[str, Any] = {"model": preset.sent_model or model, "stream": True, **preset.extra}
         if preset.temperature:
@@ -67,6 +68,14 @@ class OpenAIWire:
             raise UnsupportedError(f"the server tells no log-probabilities here: {other}leave log_probabilities out.")
         return Endpoint(f"{self._base_url}/{'chat/' if form == 'chat' else ''}completions", self._headers)
 
+    def begin(self, case: Case) -> None:
+        """Requests from now on draw their tokens as the case says.
+
+        Raises:
+            UnsupportedError: the server has no word for that.
+        """
+        self._drawn = drawn(self._preset, case.sampling)
+
     def dialect(self, form: PromptFormat) -> Dialect:
         return "openai-chat" if form == "chat" else "openai-completions"
 
@@ -82,7 +91,31 @@ class OpenAIWire:
             fields["ignore_eos"] = True
         if self._log_probabilities:
             fields |= LOG_PROBABILITIES[prompt.form]
-        return json.dumps(self._always | fields, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(self._always | self._drawn | fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def drawn(preset: Preset, sampling: Sampling | None) -> dict[str, Any]:
+    """What a request says of how tokens are drawn, beside what all requests to such a server say.
+
+    Raises:
+        UnsupportedError: the server has no word for it.
+    """
+    if sampling is None:
+        return {}
+    if not preset.temperature:
+        raise UnsupportedError("the server samples as it likes: leave temperature and the rest of sampling out.")
+    if sampling.top_k and preset.all_tokens is None:
+        raise UnsupportedError("requests to this kind of server have no top_k: leave it out.")
+    if sampling.repetition_penalty != 1 and preset.repetition_penalty is None:
+        raise UnsupportedError("requests to this kind of server have no repetition penalty: set repetition_penalty to 1.")
+    fields: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p, **preset.sampling}
+    if preset.seed:
+        fields["seed"] = sampling.seed
+    if preset.all_tokens is not None:
+        fields["top_k"] = sampling.top_k or preset.all_tokens
+    if preset.repetition_penalty:
+        fields[preset.repetition_penalty] = sampling.repetition_penalty
+    return fields
 
 
 def chat_messages(text: str, history: Sequence[str]) -> list[dict[str, str]]:
@@ -105,6 +138,7 @@ class OpenAI:
         quantizations=("as served",),
         log_probabilities=True,
         token_counts="usage",
+        switches=frozenset({"sampling"}),
         concurrent=True,
     )
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from results.cases import PromptFormat
 
+LONGEST_CONTEXT = 131072
+"""Tokens that a penalty on repetition looks back over where a server wants a number: those of the larger Gemma models' context."""
 BOTH: tuple[PromptFormat, ...] = ("plain", "chat")
 
 
@@ -35,6 +37,14 @@ class Preset:
     """A server with one model answers for every name."""
     sent_model: str | None = None
     """What every request says as the model, where its name would mean something else."""
+    seed: bool = True
+    """Requests take `seed`."""
+    all_tokens: int | None = None
+    """What `top_k` says for all of them; `None`: requests take no `top_k`."""
+    repetition_penalty: str | None = None
+    """The field for it, over prompt and output."""
+    sampling: dict[str, object] = field(default_factory=dict)
+    """Further fields of requests that sample: they switch off what the server would do besides."""
     log_probabilities: tuple[PromptFormat, ...] = ()
     """Requests of these forms take `logprobs`, and streams then tell those of each token."""
     tokenizer: Literal["llama-server", "vllm"] | None = None
@@ -50,21 +60,25 @@ PRESETS = {
         length_field="max_completion_tokens", temperature=False, log_probabilities=("chat",),
     ),
     "vllm": Preset(
-        "http://127.0.0.1:8000/v1", token_ids=True, running_usage=True, ignore_eos=True, log_probabilities=BOTH, tokenizer="vllm",
+        "http://127.0.0.1:8000/v1", token_ids=True, running_usage=True, ignore_eos=True, all_tokens=-1,
+        repetition_penalty="repetition_penalty", sampling={"min_p": 0}, log_probabilities=BOTH, tokenizer="vllm",
     ),
     "sglang": Preset(
-        "http://127.0.0.1:30000/v1", token_ids=True, running_usage=True, ignore_eos=True, log_probabilities=BOTH, tokenizer="vllm",
+        "http://127.0.0.1:30000/v1", token_ids=True, running_usage=True, ignore_eos=True, all_tokens=-1,
+        repetition_penalty="repetition_penalty", sampling={"min_p": 0}, log_probabilities=BOTH, tokenizer="vllm",
     ),
     "tgi": Preset("http://127.0.0.1:8080/v1", one_model=True, sent_model="tgi", log_probabilities=("chat",)),
     "llama-server": Preset(
         "http://127.0.0.1:8080/v1", token_ids=True, ignore_eos=True, cache_field="cache_prompt", one_model=True,
-        log_probabilities=BOTH, tokenizer="llama-server", extra={"timings_per_token": True},
+        all_tokens=0, repetition_penalty="repeat_penalty",
+        sampling={"repeat_last_n": LONGEST_CONTEXT, "samplers": ["penalties", "temperature", "top_k", "top_p"]}, log_probabilities=BOTH,
+        tokenizer="llama-server", extra={"timings_per_token": True},
     ),
-    "lm-studio": Preset("http://127.0.0.1:1234/v1"),
+    "lm-studio": Preset("http://127.0.0.1:1234/v1", all_tokens=0, repetition_penalty="repeat_penalty"),
     "nvidia": Preset("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY", ".api.nvidia.com", chat_only=True),
     "google": Preset(
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", "generativelanguage.googleapis.com",
-        chat_only=True,
+        chat_only=True, seed=False,
     ),
-    "vertex": Preset(None, "VERTEX_ACCESS_TOKEN", "aiplatform.googleapis.com", chat_only=True),
+    "vertex": Preset(None, "VERTEX_ACCESS_TOKEN", "aiplatform.googleapis.com", chat_only=True, seed=False),
 }  # fmt: skip

@@ -26,6 +26,8 @@ class Wire(Protocol):
 
     def body(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], history: Sequence[str] = ()) -> bytes: ...
 
+    def begin(self, case: Case) -> None: ...
+
 
 class Codec(Protocol):
     """Who tokenizes for a server, outside timed windows; as `bench.engines.protocol.Session`."""
@@ -64,7 +66,10 @@ class HttpSession:
 
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
         """One request; what goes wrong at the server is the generation's `error`."""
-        body = self._wire.body(prompt, output_tokens, stop)
+        return self.ask(prompt, self._wire.body(prompt, output_tokens, stop), clock)
+
+    def ask(self, prompt: Prompt, body: bytes, clock: Clock) -> Generation:
+        """`generate` with a body that is there already."""
         began = clock()
         exchange = self._runner.run(self._exchange(prompt.form, body, clock))
         count = self._count if self._codec.can_encode else None
@@ -96,7 +101,8 @@ class HttpSession:
         return dict(self._facts)
 
     def begin(self, case: Case) -> None:
-        """There are no peaks on a device that a client could forget."""
+        """Tell the wire; there are no peaks on a device that a client could forget."""
+        self._wire.begin(case)
 
     def alive(self) -> str | None:
         return self._server.ended() if self._server else None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.engines import quantized, random_model
+from bench.engines import quantized, random_model, transformers_attention, transformers_parallel
 from bench.engines.protocol import Source
 from results.cases import Case
 from results.errors import UsageError
@@ -13,22 +13,19 @@ def load(source: Source, case: Case) -> tuple[Any, Any]:
 
     Raises:
         UsageError: there is nothing to load.
-        ImportError: a package that the case needs is missing.
+        MissingDependencyError: the package that makes the case's quantization is missing.
+        UnsupportedError: the level can quantize no layer of this model.
     """
     import transformers
 
     if source.architecture is not None:
         model = random_model.build(source.architecture, case)
-        return model, random_model.StandInTokenizer()
+        return model, random_model.StandInTokenizer(model.config.get_text_config().vocab_size)
     if source.weights is None:
         raise UsageError("The engine transformers needs the weights in a folder: name one as model.")
+    arguments = quantized.loading(case) | transformers_attention.loading(case) | transformers_parallel.loading(case)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.weights, local_files_only=True, trust_remote_code=False)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        source.weights,
-        device_map=None if case.device == "cpu" else case.device,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        **quantized.loading(case),
+        source.weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, **arguments
     )
     return quantized.finish(model, case).eval(), tokenizer

@@ -1,26 +1,49 @@
 """A model of transformers in this process: `generate` as users run it, with a clock in its stopping criteria."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from typing import Any, Literal
 
-from bench.engines.protocol import Clock, Generation, UnsupportedError
-from bench.engines.quantized import weights_bytes
-from bench.engines.transformers_steps import CudaSteps, Steps
+from bench.engines import transformers_attention, transformers_compile
+from bench.engines.protocol import Clock, Generation, TrainingStep, UnsupportedError
+from bench.engines.transformers_caches import cache_bytes
+from bench.engines.transformers_devices import DEVICES
+from bench.engines.transformers_draft import Draft
+from bench.engines.transformers_requests import CaseRequests
+from bench.engines.transformers_steps import own_events
+from bench.engines.weights_bytes import weights_bytes
 from bench.workloads import Prompt
-from results.cases import Case, PromptFormat
+from results.cases import Case, PromptFormat, Training
+
+READY_PROMPT_TOKENS = 32
+"""Of the requests that make a case ready, where its prompts have no fixed length."""
 
 
 class TransformersSession:
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, case: Case, draft: Draft | None = None, context_tokens: int = 4096,
+        together: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            case: any of the load; `begin` tells which one comes, and until then there is no depth and nothing is compiled.
+            context_tokens: of the longest request, where a case's prompts have no fixed length.
+            together: waits for the processes that compute with this one, right before a request is sent.
+        """
         import torch
 
-        self._model, self._tokenizer, self._torch = model, tokenizer, torch
-        self._device = model.device
-        self._cuda = self._device.type == "cuda"
-        self.timing = "cuda_events" if self._cuda else "perf_counter"
-        ids = model.generation_config.eos_token_id
+        self._model, self._tokenizer, self._torch, self._draft = model, tokenizer, torch, draft
+        self._context_tokens, self._together = context_tokens, together
+        self._device = DEVICES[model.device.type](torch, model.device)
+        self.timing = self._device.timing
+        settings = model.generation_config
+        ids = settings.eos_token_id
         self._eos = tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,)
-        model.generation_config.eos_token_id = None  # `generate` would fall back on it where a request's length is fixed
+        settings.eos_token_id = None  # `generate` would fall back on it where a request's length is fixed
+        settings.cache_implementation = None  # some models bring one, and every request is given its cache here
+        self._found: dict[str, float] = {}
+        self._take(case.model_copy(update={"depth": 0}))
 
     def encode(self, text: str, form: PromptFormat) -> Sequence[int]:
         if form == "plain":
@@ -41,67 +64,91 @@ class TransformersSession:
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
         """
         Raises:
-            UnsupportedError: the prompt has no tokens.
+            UnsupportedError: the prompt has no tokens, or the case's attention kernel does not take it.
         """
-        from transformers import GenerationConfig, StoppingCriteriaList
+        return self.generate_batch([prompt], output_tokens, stop, clock)[0]
 
-        if not prompt.token_ids:
+    def generate_batch(
+        self, prompts: Sequence[Prompt], output_tokens: int, stop: Literal["length", "eos"], clock: Clock
+    ) -> list[Generation]:
+        """As `generate`, for all of them at once."""
+        from transformers import StoppingCriteriaList
+
+        if not all(prompt.token_ids for prompt in prompts):
             raise UnsupportedError("the prompt has no tokens: give it some text.")
-        torch = self._torch
-        config = GenerationConfig(
-            max_new_tokens=output_tokens,
-            do_sample=False,
-            eos_token_id=list(self._eos) if stop == "eos" and self._eos else None,
-            pad_token_id=self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else 0,
-        )
-        if self._cuda:
-            torch.cuda.reset_peak_memory_stats(self._device)
-            torch.cuda.synchronize(self._device)
-        steps = CudaSteps(torch, self._device) if self._cuda else Steps(torch, self._device, clock)
-        with torch.inference_mode():
+        drafts = {} if self._draft is None else {"assistant_model": self._draft.model}
+        with self._torch.inference_mode(), transformers_attention.kernel(self._case):
+            ready = self._requests.ready(prompts, output_tokens, stop)
+            self._together()
+            self._device.ready()
+            steps = self._device.steps(len(prompts), clock)
             sent = clock()
             steps.start()
-            ids = torch.tensor([prompt.token_ids], device=self._device)
-            output = self._model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                generation_config=config,
-                stopping_criteria=StoppingCriteriaList([steps]),
-            )
-        times = steps.times(sent)
-        new = output[0, ids.shape[1] :].tolist()
-        return Generation(
-            sent=sent,
-            event_times=times[: len(new)],
-            event_tokens=(1,) * len(times[: len(new)]),
-            prompt_tokens=ids.shape[1],
-            output_tokens=len(new),
-            text=self.decode(new),
-            finish_reason="stop" if stop == "eos" and new and new[-1] in self._eos else "length",
-            values=self._device_peak(),
-        )
-
-    def values(self) -> dict[str, float]:
-        found = {"weights_bytes": float(weights_bytes(self._model))}
-        if self._cuda:
-            found["peak_torch_allocated_bytes"] = float(self._peak_allocated)
-            found["peak_torch_reserved_bytes"] = float(self._torch.cuda.max_memory_reserved(self._device))
+            ids = self._torch.tensor(ready.rows, device=self._model.device)
+            output = self._model.generate(ids, stopping_criteria=StoppingCriteriaList([steps]), **ready.arguments, **drafts)
+            times = steps.times(sent)
+        width = ids.shape[1]
+        tokens = steps.tokens(width)
+        values = self._device.request_values()
+        if self._draft:
+            values |= self._draft.accepted_share(tokens)
+        if ready.cache is not None:
+            self._found["kv_cache_bytes"] = max(self._found.get("kv_cache_bytes", 0.0), float(cache_bytes(ready.cache)))
+        found = []
+        for prompt, row in zip(prompts, output[:, width:].tolist(), strict=True):
+            own, stopped = self._own(row, stop)
+            event_times, event_tokens = own_events(times, tokens, len(own))
+            found.append(
+                Generation(
+                    sent=sent, event_times=event_times, event_tokens=event_tokens, prompt_tokens=len(prompt.token_ids),
+                    output_tokens=len(own), text=self.decode(own), finish_reason="stop" if stopped else "length", values=values,
+                )
+            )  # fmt: skip
         return found
 
+    def _own(self, row: list[int], stop: Literal["length", "eos"]) -> tuple[list[int], bool]:
+        """(tokens up to the end of sequence, whether it came); what follows it in a batch is padding."""
+        end = next((number for number, token in enumerate(row, 1) if token in self._eos), None) if stop == "eos" else None
+        return row[:end], end is not None
+
+    def values(self) -> dict[str, float]:
+        weights = weights_bytes(self._model) + (weights_bytes(self._draft.model) if self._draft else 0)
+        return {"weights_bytes": float(weights)} | self._device.values() | self._found
+
     def begin(self, case: Case) -> None:
-        self._peak_allocated = 0
-        if self._cuda:
-            self._torch.cuda.empty_cache()
-            self._torch.cuda.reset_peak_memory_stats(self._device)
+        self._found = {}
+        self._take(case)
+        if case.compile_mode or case.kv_cache == "quantized":
+            self._make_ready(case)
+        self._device.begin()
+
+    def _make_ready(self, case: Case) -> None:
+        """Let requests of the case's shape have compiled what its own will run, and forget them."""
+        length = case.prompt_tokens or READY_PROMPT_TOKENS
+        asked = [Prompt(0, "", tuple(islice(cycle(self.encode("Ready", "plain")), length)))] * case.batch
+        self._requests.compiled = case.compile_mode is not None
+
+        def run(output_tokens: int) -> None:
+            self.generate_batch(asked, output_tokens, "length", time.perf_counter)
+
+        found = {}
+        if case.compile_mode:
+            found["compile_s"] = transformers_compile.compile_s(lambda: run(case.output_tokens))
+        else:
+            run(2)  # tokens, as the second one reads what the first one packed, with code that is compiled for it
+        self._found = found
+        self._requests.restart()
+
+    def _take(self, case: Case) -> None:
+        self._case, pad = case, self._tokenizer.pad_token_id
+        self._requests = CaseRequests(
+            self._model, case, lambda text: self.encode(text, "plain"), 0 if pad is None else pad, self._eos, self._context_tokens
+        )  # fmt: skip
+
+    def train(self, training: Training, seed: int, clock: Clock, tell: Callable[[TrainingStep], None]) -> None:
+        from bench.engines.transformers_training import train
+
+        self._found |= train(self._model, lambda text: self.encode(text, "plain"), training, seed, clock, tell)
 
     def close(self) -> None:
         """The model goes with the process."""
-
-    _peak_allocated = 0
-
-    def _device_peak(self) -> dict[str, float]:
-        if not self._cuda:
-            return {}
-        peak = self._torch.cuda.max_memory_allocated(self._device)
-        self._peak_allocated = max(self._peak_allocated, peak)
-        return {"request_peak_device_bytes": float(peak)}

@@ -29,6 +29,13 @@ class Architecture:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Architecture | None":
         """From a configuration as in `config.json`; `None`: a kind of model whose dimensions are not understood."""
+        try:
+            return cls._read(config)
+        except (TypeError, ValueError, AttributeError, LookupError, ZeroDivisionError):  # a file that somebody wrote by hand
+            return None
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> "Architecture | None":
         given = dict(config.get("text_config", config))
         if "text_config" in config:
             given.setdefault("model_type", f"{config.get('model_type')}_text")
@@ -101,4 +108,4 @@ class Architecture:
 
     def lora_numbers(self, rank: int) -> int:
         """Trained numbers of low-rank adapters on the layers' attention and MLP."""
-        return sum(rank * (one.outputs + one.inputs) * one.count for layer in self.layers for one in layer.adapted)
+        return sum(rank * (one.outputs + one.inputs) * one.copies for layer in self.layers for one in layer.adapted)

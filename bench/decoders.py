@@ -104,7 +104,7 @@ def outside(config: Config) -> Part:
         all_layers = width * config["num_hidden_layers"]
         found += linear(all_layers, hidden) + Part(others=width + config["vocab_size_per_layer_input"] * all_layers)
     if inputs := config.get("altup_num_inputs"):
-        found += linear(hidden, hidden, count=2 * (inputs - 1))
+        found += linear(hidden, hidden, copies=2 * (inputs - 1))
     return found
 
 

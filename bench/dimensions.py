@@ -9,11 +9,11 @@ class Linear(NamedTuple):
 
     outputs: int
     inputs: int
-    count: int = 1
+    copies: int = 1
 
     @property
     def numbers(self) -> int:
-        return self.outputs * self.inputs * self.count
+        return self.outputs * self.inputs * self.copies
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Part:
         return Part(self.linears + other.linears, self.others + other.others)
 
     def __mul__(self, count: int) -> "Part":
-        repeated = tuple(linear._replace(count=linear.count * count) for linear in self.linears)
+        repeated = tuple(linear._replace(copies=linear.copies * count) for linear in self.linears)
         return Part(repeated, self.others * count)
 
 
@@ -54,5 +54,5 @@ class Layer:
     """Tokens that it looks back; `None`: all."""
 
 
-def linear(outputs: int, inputs: int, *, bias: bool = False, count: int = 1) -> Part:
-    return Part((Linear(outputs, inputs, count),), outputs * count if bias else 0)
+def linear(outputs: int, inputs: int, *, bias: bool = False, copies: int = 1) -> Part:
+    return Part((Linear(outputs, inputs, copies),), outputs * copies if bias else 0)

@@ -160,4 +160,4 @@ def _runtime(case: Case, architecture: Architecture) -> int:
     if case.device == "cuda":
         return CUDA_RUNTIME_BYTES * case.tensor_parallel
     libraries, per_token = CPU_RUNTIME[support(case.engine).weights]
-    return libraries + (0 if case.has_random_weights else per_token * architecture.vocabulary)
+    return libraries * case.tensor_parallel + (0 if case.has_random_weights else per_token * architecture.vocabulary)

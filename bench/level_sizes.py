@@ -21,12 +21,12 @@ def linear_bytes(one: Linear, level: str, number_bytes: int) -> float:
     Raises:
         KeyError: no such level.
     """
-    numbers, rows = one.numbers, one.outputs * one.count
+    numbers, rows = one.numbers, one.outputs * one.copies
     match level:
         case "int8":
             return numbers + 4 * rows
         case "nf4":  # a scale of 8 bits for 64 numbers, a scale of 32 bits for 256 of those, and three tables
-            return numbers / 2 + numbers / 64 + 4 * numbers / 64 / 256 + (64 + 1024 + 4) * one.count
+            return numbers / 2 + numbers / 64 + 4 * numbers / 64 / 256 + (64 + 1024 + 4) * one.copies
         case "torchao-int8" | "torchao-int8-dynamic" | "quanto-int8":
             return numbers + number_bytes * rows
         case "torchao-int4" | "quanto-int4":
@@ -34,8 +34,7 @@ def linear_bytes(one: Linear, level: str, number_bytes: int) -> float:
                 return numbers * number_bytes
             return numbers / 2 + 2 * number_bytes * numbers / GROUP
         case "dynamic-int8":
-            return numbers + 8 * one.count
+            return numbers + 8 * one.copies
     if level in FLOATS:
         return numbers * FLOATS[level]
     raise KeyError(level)
-

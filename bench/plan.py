@@ -92,8 +92,8 @@ def with_estimates(expansion: Expansion, free: Callable[[str, int], int | None] 
         except KeyError:  # a format whose size is not known
             return None
 
-    planned = (one.model_copy(update={"estimate": expected(one.case, loads[load_id(one)])}) for one in expansion.planned)
-    return replace(expansion, planned=tuple(planned))
+    estimated = (one.model_copy(update={"estimate": expected(one.case, loads[load_id(one)])}) for one in expansion.planned)
+    return replace(expansion, planned=tuple(estimated))
 
 
 def looking_for(suite: Suite, limits: str) -> Suite:

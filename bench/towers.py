@@ -39,9 +39,10 @@ def towers(config: Config, hidden: int) -> Part | None:
 def _siglip(config: Config, hidden: int) -> Part:
     width, inner = config.get("hidden_size", 768), config.get("intermediate_size", 3072)
     patch, side = config.get("patch_size", 16), config.get("image_size", 224)
-    attention = linear(width, width, bias=True, count=4)
+    attention = linear(width, width, bias=True, copies=4)
     mlp = linear(inner, width, bias=True) + linear(width, inner, bias=True)
-    found = (attention + mlp + Part(others=4 * width)) * config.get("num_hidden_layers", 12)
+    layers: int = config.get("num_hidden_layers", 12)
+    found = (attention + mlp + Part(others=4 * width)) * layers
     found += Part(others=width * (3 * patch**2 + 1) + (side // patch) ** 2 * width + 2 * width)
     if config.get("vision_use_head", True):
         found += Part(others=width + 3 * width * (width + 1) + 2 * width) + linear(width, width, bias=True) + mlp
@@ -83,7 +84,7 @@ def _conformer(width: int, layers: int, heads: int, kernel: int, channels: Any, 
     first, second = channels
     start = Part(others=9 * first + first + 9 * first * second + second) + linear(width, second * features // 4)
     feed_forward = linear(4 * width, width) + linear(width, 4 * width) + Part(others=2 * width)
-    attention = linear(width, width, count=5) + Part(others=width // heads + 2 * width)
+    attention = linear(width, width, copies=5) + Part(others=width // heads + 2 * width)
     convolution = linear(2 * width, width) + linear(width, width) + Part(others=kernel * width + 2 * width)
     return start + (feed_forward * 2 + attention + convolution + Part(others=width)) * layers
 
@@ -92,11 +93,12 @@ def _gemma4_vision(config: Config, hidden: int) -> Part:
     width, inner = config.get("hidden_size", 768), config.get("intermediate_size", 3072)
     heads, head = config.get("num_attention_heads", 12), config.get("head_dim", 64)
     keys = config.get("num_key_value_heads", 12)
-    layer = linear(heads * head, width) + linear(keys * head, width, count=2) + linear(width, heads * head)
-    layer += linear(inner, width, count=2) + linear(width, inner) + Part(others=4 * width + 2 * head)
+    layer = linear(heads * head, width) + linear(keys * head, width, copies=2) + linear(width, heads * head)
+    layer += linear(inner, width, copies=2) + linear(width, inner) + Part(others=4 * width + 2 * head)
     patches = Part(others=2 * config.get("position_embedding_size", 10240) * width)
     patches += linear(width, 3 * config.get("patch_size", 16) ** 2)
-    return layer * config.get("num_hidden_layers", 16) + patches + linear(hidden, width)
+    layers: int = config.get("num_hidden_layers", 16)
+    return layer * layers + patches + linear(hidden, width)
 
 
 def _unified_vision(config: Config, hidden: int) -> Part:

@@ -158,6 +158,8 @@ def refusal(case: Case, able: Support) -> str | None:
         return f"{case.engine} does not run on {case.device}: choose {' or '.join(able.devices)}."
     if not {case.quantization, "as stored", "as served"} & set(able.quantizations):
         return f"{case.engine} takes no {case.quantization} weights: choose {' or '.join(able.quantizations)}."
+    if case.batch > 1 and able.concurrent:
+        return f"{case.engine} forms batches itself: give concurrency instead of batch."
     for name in sorted(SWITCHES - able.switches):
         if getattr(case, name) != Case.model_fields[name].default:
             return (

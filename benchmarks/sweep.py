@@ -53,13 +53,14 @@ def show(report: Report, at: datetime, wall_s: float) -> None:
     rows = sorted(report.measurements, key=lambda one: one.started_at)
     load_s = rows[0].values["import_s"] + rows[0].values["load_s"]
     measured_s = sum(end - begin for begin, end in map(window, rows))
-    last = [(one.started_at.timestamp() + window(one)[1], one.started_at.timestamp()) for one in rows]
+    begun = [one.started_at.timestamp() for one in rows]
+    ended = [start + window(one)[1] for start, one in zip(begun, rows, strict=True)]
     parts = {
         "until the run began": report.run.started_at.timestamp() - at.timestamp(),
-        "start of the worker, first call, calibration": last[0][1] - report.run.started_at.timestamp() - load_s,
+        "start of the worker, first call, calibration": begun[0] - report.run.started_at.timestamp() - load_s,
         "warm-ups": sum(window(one)[0] for one in rows),
-        "between cases": sum(after[1] - before[0] for before, after in zip(last, last[1:], strict=False)),
-        "after the last case": at.timestamp() + wall_s - last[-1][0],
+        "between cases": sum(begun[1:]) - sum(ended[:-1]),
+        "after the last case": at.timestamp() + wall_s - ended[-1],
     }
     print(f"{len(rows)} cases in one load: {wall_s:.1f} s, of which {measured_s:.1f} s measured and {load_s:.1f} s of loading")
     for name, seconds in parts.items():

@@ -90,8 +90,10 @@ def _openai_totals(report: Report) -> Totals:
     prompt = _count(usage.get("prompt_tokens"))
     if prompt is None and prompt_n is not None:
         prompt = prompt_n + (cache_n or 0)
+    drafted, accepted = _count(timings.get("draft_n")), _count(timings.get("draft_n_accepted"))
     decode_s = _seconds(timings, "predicted_ms", 1e3)
     values = {
+        "accepted_draft_share": accepted / drafted if drafted and accepted is not None else None,
         "cached_prompt_tokens": cache_n if cached is None else cached,
         "server_prefill_s": _seconds(timings, "prompt_ms", 1e3),
         "server_decode_s": decode_s,

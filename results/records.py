@@ -150,7 +150,7 @@ class Measurement(Record):
     """The round that the process belongs to, from 0."""
     started_at: AwareDatetime
     timing: str
-    """How event times were taken: `perf_counter` or `cuda_events`."""
+    """How event times were taken: `perf_counter`, `cuda_events` or `mps_events`."""
     requests: tuple[Request, ...]
     values: Values = Field({})
     """Measured metrics of the process, by metric name."""

@@ -16,7 +16,14 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 PER_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300, "num_kv_shared_layers": 5}
 FIVES = (["sliding_attention"] * 4 + ["full_attention"]) * 2
-VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+}
 
 
 def architecture(**config: Any) -> Architecture:
@@ -72,6 +79,8 @@ def test_models_that_are_not_understood_have_no_architecture() -> None:
     assert Architecture.from_config({"model_type": "llama", "hidden_size": 64}) is None
     assert Architecture.from_config({"model_type": "llava", "text_config": {"model_type": "llama", **SMALL}}) is None
     assert Architecture.from_config({}) is None
+    assert Architecture.from_config({"model_type": "llama", **SMALL, "hidden_size": "wide"}) is None
+    assert Architecture.from_config({"model_type": "gemma3", "text_config": 5}) is None
     timm = {"text_config": {}, "model_type": "gemma3n", "vision_config": {"architecture": "resnet50"}}
     assert Architecture.from_config(timm) is None
 
@@ -185,12 +194,16 @@ def test_caches_are_those_that_transformers_fills(name: str) -> None:
             for ids in (torch.ones((3, tokens - 1), dtype=torch.long), torch.ones((3, 1), dtype=torch.long)):
                 model(input_ids=ids, past_key_values=cache, use_cache=True)
         held = sum(part.numel() for layer in cache.layers for part in (layer.keys, layer.values) if part is not None) * 4
-        window = sum(layer.cached for layer in one.layers if layer.window) * 3 * 4  # dynamic ones keep a token less than the window
+        window = (
+            sum(layer.cached for layer in one.layers if layer.window) * 3 * 4
+        )  # dynamic ones keep a token less than the window
         assert held == one.kv_cache_bytes(tokens, 3, 4) - (window if kind == "dynamic" else 0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["int8", "nf4", "torchao-int8", "torchao-int8-dynamic", "quanto-int8", "quanto-int4", "torchao-int4"])
+@pytest.mark.parametrize(
+    "level", ["int8", "nf4", "torchao-int8", "torchao-int8-dynamic", "quanto-int8", "quanto-int4", "torchao-int4"]
+)
 def test_levels_are_as_large_as_what_the_packages_make(level: str) -> None:
     from fakes import make_case
 

@@ -16,7 +16,8 @@ from bench.estimate import CPU_RUNTIME, CUDA_RUNTIME_BYTES, Stored, context_of, 
 from results.cases import Case, MemoryEstimate, Training
 
 WHOLE, WINDOWED = (
-    Layer(Part((Linear(8, 8),)), (Linear(8, 8),), heads=2, query=8, intermediate=16, cached=4, window=window) for window in (None, 10)
+    Layer(Part((Linear(8, 8),)), (Linear(8, 8),), heads=2, query=8, intermediate=16, cached=4, window=window)
+    for window in (None, 10)
 )
 BENCH = (sys.executable, "-P", "-c", "from bench.cli import main; main()")
 TINY = Architecture(vocabulary=100, hidden=8, tied=True, layers=(WHOLE, WINDOWED), outside=Part(others=8))
@@ -45,7 +46,9 @@ def test_the_parts_of_an_ordinary_case() -> None:
 def test_batches_multiply_and_depth_counts() -> None:
     found = of(asked(batch=3, depth=1000, dtype="bf16", quantization="bf16"))
     assert found.kv_cache_bytes == 3 * 2 * (1048 * 4 + 10 * 4)
-    assert found.activation_bytes == 3 * (2 * 512 * WIDEST + 100 * 10 + 2 * 4 * (512 - 10))  # the cache is filled 512 tokens at a time
+    assert found.activation_bytes == 3 * (
+        2 * 512 * WIDEST + 100 * 10 + 2 * 4 * (512 - 10)
+    )  # the cache is filled 512 tokens at a time
 
 
 def test_kinds_of_caches() -> None:

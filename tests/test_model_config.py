@@ -51,7 +51,9 @@ def gguf(**values: object) -> GgufFile:
     pairs: dict[str, tuple[int, bytes]] = {"tokenizer.ggml.tokens": (9, struct.pack("<IQ", 8, 1000))}
     for key, value in values.items():
         name = key.replace("__", ".")
-        pairs[name] = (8, struct.pack("<Q", len(value)) + value.encode()) if isinstance(value, str) else (4, struct.pack("<I", value))
+        pairs[name] = (
+            (8, struct.pack("<Q", len(value)) + value.encode()) if isinstance(value, str) else (4, struct.pack("<I", value))
+        )
     return GgufFile(pairs, (Tensor("token_embd.weight", (640, 1000), 8, 0),), 0, 32)
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import new_plan, preview, rest_of
+from bench.plan import new_plan, preview, rest_of, with_estimates
+from bench.suite import Suite
 from results.errors import NotComparableError, UsageError
 from results.records import Environment, Report, RunEvent
 
@@ -74,3 +75,55 @@ def test_a_model_given_on_the_command_line_is_relative_to_the_current_folder(
         suite, expansion, _ = preview("quickstart", {"model": reference})
         assert {model.reference for model in expansion.models.values()} == {str(tiny_gemma)}
         assert suite.source()["defaults"]["model"] == str(tiny_gemma)
+
+
+def test_every_case_is_planned_with_its_estimate(suite: str) -> None:
+    planned = new_plan(suite, {}, 7, ("bench",)).run.planned
+    short, long = (one.estimate for one in planned)
+    assert short and long
+    assert short.weights_bytes == long.weights_bytes > 0
+    assert long.kv_cache_bytes > short.kv_cache_bytes
+    assert short.fits
+
+
+def test_free_memory_is_asked_once_for_each_device(suite: str) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def free(device: str, count: int) -> int:
+        asked.append((device, count))
+        return 1000
+
+    estimated = with_estimates(preview(suite, {})[1], free).planned
+    assert len(asked) == 1
+    assert [one.estimate.fits for one in estimated if one.estimate] == [False, False]
+    assert {one.estimate.available_bytes for one in estimated if one.estimate} == {1000}
+
+
+def test_models_whose_dimensions_are_not_known_have_no_estimate(suite: str, tmp_path: Path, tiny_gemma: Path) -> None:
+    import shutil
+
+    mine = tmp_path / "mine"
+    shutil.copytree(tiny_gemma, mine)
+    (mine / "config.json").write_text('{"model_type": "mamba"}')
+    planned = new_plan(suite, {"model": str(mine)}, 7, ("bench",)).run.planned
+    assert [one.estimate for one in planned] == [None, None]
+
+
+def test_the_wish_to_leave_out_what_does_not_fit_is_part_of_the_run(suite: str) -> None:
+    plain, wished = new_plan(suite, {}, 7, ("bench",)), new_plan(suite, {}, 7, ("bench",), skip_unfit=True)
+    assert wished.suite.skip_unfit and not plain.suite.skip_unfit
+    assert "skip_unfit" not in plain.run.suite_source
+    assert wished.run.suite_hash != plain.run.suite_hash
+    assert Suite.model_validate(wished.run.suite_source).skip_unfit
+    assert rest_of(Report(run=wished.run), retry_failed=False).suite.skip_unfit
+
+
+def test_a_resumed_run_keeps_its_estimates_and_its_order(suite: str) -> None:
+    run = new_plan(suite, {}, 7, ("bench",)).run
+    first, second = run.planned
+    assert first.estimate
+    unfit = first.model_copy(update={"estimate": first.estimate.model_copy(update={"available_bytes": 1})})
+    for seed in range(10):
+        stopped = run.model_copy(update={"planned": (unfit, second), "seed": seed})
+        batches = rest_of(Report(run=stopped), retry_failed=False).batches
+        assert [[one.case.output_tokens for one in batch.cases] for batch in batches] == [[8, 4]] * 3

@@ -21,8 +21,11 @@ from results.store import Store
 pytestmark = pytest.mark.slow
 BENCH = (sys.executable, "-P", "-c", "from bench.cli import main; main()")
 DEFAULTS = {
-    "engine": "odd", "processes": 1, "iterations": 2, "min_seconds": 0, "warmup": 1, "threads": 1, "timeout_s": 8,
-    "memory_limit": "400MiB",
+    "engine": "odd", "processes": 1, "iterations": 2, "min_seconds": 0, "warmup": 1, "threads": 1, "memory_limit": "400MiB",
+}  # fmt: skip
+TOO_LARGE = {
+    "model": "gemma-3-27b-it", "weights": "random", "engine": "transformers", "dtype": "fp32", "output_tokens": 4, "timeout_s": 120,
+    "memory_limit": "1GiB",
 }  # fmt: skip
 
 
@@ -37,11 +40,12 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*BENCH, *arguments], cwd=folder, capture_output=True, text=True, env=env, timeout=240)
 
 
-def write(folder: Path, model: Path, ways: list[str], lengths: list[int], **defaults: object) -> None:
+def write(folder: Path, model: Path, ways: list[str], lengths: list[int], timeout_s: float = 8, **fields: object) -> None:
     suite = {
-        "name": "odd", "question": "?", "defaults": DEFAULTS | {"model": str(model)} | defaults,
+        "name": "odd", "question": "?", "defaults": DEFAULTS | {"model": str(model), "timeout_s": timeout_s},
         "matrix": {"kv_dtype": ways, "output_tokens": lengths}, "workload": {"prompt_tokens": 16},
     }  # fmt: skip
+    suite |= fields
     (folder / "odd.yaml").write_text(yaml.safe_dump(suite))
 
 
@@ -81,7 +85,7 @@ class Watch:
 
 def test_a_suite_with_impossible_crashing_and_hanging_cases_measures_all_others(folder: Path, tiny_gemma: Path) -> None:
     ways = ["fine", "eats", "crashes", "aborts", "hangs", "impossible"]
-    write(folder, tiny_gemma, ways, [4, 8, 12])
+    write(folder, tiny_gemma, ways, [4, 8, 12], include=[TOO_LARGE])
     floor = memory_floor_bytes()
     with Watch() as watch:
         done = bench(folder, "run", "odd.yaml")
@@ -100,10 +104,11 @@ def test_a_suite_with_impossible_crashing_and_hanging_cases_measures_all_others(
         "aborts": {4: measured, 8: ["crash"], 12: measured},
         "hangs": {4: measured, 8: ["timeout"], 12: measured},
         "impossible": {4: ["oom"], 8: ["oom"], 12: ["oom"]},
+        "None": {4: ["oom"]},
     }
     assert all(kind in done.stdout for kind in ("oom", "crash", "timeout"))
     limited = [one for one in report.failures if one.kind == "oom"]
-    assert all("the limit given was 400 MiB" in one.message for one in limited)
+    assert {one.message.partition("the limit given was ")[2][:7].rstrip(":") for one in limited} == {"400 MiB", "1 GiB"}
     (hung,) = (one for one in report.failures if one.kind == "timeout")
     assert "odd_engine.py" in hung.stderr_tail and "_go_wrong" in hung.stderr_tail
     assert [one for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or ())] == []
@@ -128,9 +133,7 @@ def test_each_failure_costs_its_own_cases_alone(folder: Path, tiny_gemma: Path) 
 
 
 def test_pruned_cases_stay_so_when_the_run_goes_on_unless_they_are_tried_again(folder: Path, tiny_gemma: Path) -> None:
-    write(folder, tiny_gemma, ["impossible"], [4, 8])
-    suite = yaml.safe_load((folder / "odd.yaml").read_text()) | {"isolation": "case"}
-    (folder / "odd.yaml").write_text(yaml.safe_dump(suite))
+    write(folder, tiny_gemma, ["impossible"], [4, 8], isolation="case")
     seeds = {}
     for seed in range(8):  # until the smaller one comes first
         assert bench(folder, "run", "odd.yaml", "--seed", str(seed)).returncode == 5

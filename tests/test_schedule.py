@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.schedule import pending, rounds
-from results.cases import PlannedCase
+from results.cases import MemoryEstimate, PlannedCase
 
 
 def plan() -> list[PlannedCase]:
@@ -59,3 +59,48 @@ def test_isolated_cases_have_a_process_each() -> None:
     batches = rounds([one.model_copy(update={"isolated": True}) for one in plan()], 3)
     assert {len(batch.cases) for batch in batches} == {1}
     assert len(batches) == sum(one.processes for one in plan())
+
+
+def memory(total: int, free: int = 100) -> MemoryEstimate:
+    return MemoryEstimate(weights_bytes=total, kv_cache_bytes=0, activation_bytes=0, runtime_bytes=0, available_bytes=free)
+
+
+def sized(total: int, **changes: object) -> PlannedCase:
+    return make_planned(make_case(**changes), estimate=memory(total), processes=2)
+
+
+def test_what_fits_changes_no_order() -> None:
+    fitting = [one.model_copy(update={"estimate": memory(50)}) for one in plan()]
+    for seed in range(10):
+        ids = [[one.case.case_id for one in batch.cases] for batch in rounds(fitting, seed)]
+        assert ids == [[one.case.case_id for one in batch.cases] for batch in rounds(plan(), seed)]
+
+
+def test_loads_that_do_not_fit_come_last_the_smallest_first() -> None:
+    loads = [sized(size, weights=f"hub:m{size}@c") for size in (300, 50, 500, 60, 200, 70)]
+    firsts = set()
+    for seed in range(20):
+        batches = rounds(loads, seed)
+        for start in (0, 6):  # in each of the two rounds
+            sizes = [batch.cases[0].estimate.total_bytes for batch in batches[start : start + 6] if batch.cases[0].estimate]
+            assert sizes[3:] == [200, 300, 500]
+            assert set(sizes[:3]) == {50, 60, 70}
+            firsts.add(sizes[0])
+    assert firsts == {50, 60, 70}
+
+
+def test_cases_of_a_load_that_do_not_fit_come_after_the_others_the_smallest_first() -> None:
+    cases = [sized(size, batch=size) for size in (400, 10, 150, 20)]
+    quality = make_planned(make_case(purpose="quality", stop="eos"), processes=2, estimate=memory(10))
+    for seed in range(20):
+        (first, _) = rounds([*cases, quality], seed)
+        sizes = [one.case.batch for one in first.cases]
+        assert sizes[2:] == [150, 400, 1]
+        assert set(sizes[:2]) == {10, 20}
+
+
+def test_a_load_with_one_case_that_fits_is_visited_with_the_others() -> None:
+    mixed = [sized(400, batch=2), sized(10, batch=1)]
+    others = [sized(20, weights="hub:m@c"), sized(300, weights="hub:n@c")]
+    places = {[len(batch.cases) for batch in rounds([*mixed, *others], seed)[:3]].index(2) for seed in range(20)}
+    assert places == {0, 1}

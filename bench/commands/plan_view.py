@@ -21,7 +21,7 @@ def plan_facts(suite: "Suite", planned: "Sequence[PlannedCase]", seed: int | Non
     places = {one.case.case_id: place for place, one in enumerate(in_order(planned, seed))}
     cases = []
     for one in planned:
-        found = {"case_id": one.case.case_id, "label": one.label, "order": places[one.case.case_id]}
+        found: dict[str, Any] = {"case_id": one.case.case_id, "label": one.label, "order": places[one.case.case_id]}
         found |= one.model_dump(mode="json")
         if one.estimate:
             found["estimate"] |= {"total_bytes": one.estimate.total_bytes, "fits": one.estimate.fits}

@@ -105,7 +105,7 @@ class Session(Protocol):
     """A loaded model."""
 
     timing: str
-    """How event times are taken: `perf_counter` or `cuda_events`."""
+    """How event times are taken: `perf_counter`, `cuda_events` or `mps_events`."""
 
     def encode(self, text: str, form: PromptFormat) -> Sequence[int]:
         """Token ids with the special tokens that the model expects.
@@ -118,13 +118,13 @@ class Session(Protocol):
         """Text without special tokens."""
 
     def generate(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], clock: Clock) -> Generation:
-        """Greedy generation: exactly `output_tokens` with `length`, at most so many with `eos`."""
+        """Generation, greedy unless the case samples: exactly `output_tokens` with `length`, at most so many with `eos`."""
 
     def recount(self, text: str) -> int | None:
         """Tokens of a whole text without special tokens: the check of the engine's own count; `None` where nothing can tell."""
 
     def values(self) -> dict[str, float]:
-        """Metrics of the loaded model and of the time since `reset`: `weights_bytes`, peaks on the device."""
+        """Metrics of the loaded model and of the time since `begin`: `weights_bytes`, peaks on the device."""
 
     def begin(self, case: Case) -> None:
         """The next requests belong to this case of the load's configuration: take its batch, depth and sampling, make ready what
@@ -187,7 +187,7 @@ class Served(Protocol):
         """What the answers look like."""
 
     def body(self, prompt: Prompt, output_tokens: int, stop: Literal["length", "eos"], history: Sequence[str] = ()) -> bytes:
-        """The JSON of one request, greedy, streamed, with usage; `history`: earlier prompts and answers in turn."""
+        """The JSON of one request, greedy unless the case samples, streamed, with usage; `history`: earlier prompts and answers in turn."""
 
     def alive(self) -> str | None:
         """Why a server of ours has ended; `None` while it runs, or when it is not ours."""

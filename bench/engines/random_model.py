@@ -91,18 +91,24 @@ def _materialise(tensor: Any, device: str) -> None:
 def _draw(module: Any, head: Any, noise: "_Noise", case: Case) -> None:
     """Give the matrices of a module and of all inside it memory and numbers, each linear layer but the head at the case's level
     before the next one is drawn."""
-    from torch.nn import Linear, Sequential
-
-    for name, child in module.named_children():
-        _draw(child, head, noise, case)
-        if case.quantization not in FLOATS and isinstance(child, Linear) and child is not head:
-            quantized.quantize_layer(alone := Sequential(child), case)
-            setattr(module, name, alone[0])
-            _give_back()
+    for name in [name for name, _ in module.named_children()]:
+        _draw(module.get_submodule(name), head, noise, case)
+        if case.quantization not in FLOATS:
+            _to_level(module, name, head, case)
     for parameter in module.parameters(recurse=False):
         if parameter.is_meta:
             _materialise(parameter, case.device)
             noise.fill(parameter)
+
+
+def _to_level(parent: Any, name: str, head: Any, case: Case) -> None:
+    from torch.nn import Linear, Sequential
+
+    layer = Sequential(parent.get_submodule(name))
+    if isinstance(layer[0], Linear) and layer[0] is not head:
+        quantized.quantize_layer(layer, case)
+        setattr(parent, name, layer[0])
+        _give_back()
 
 
 def _give_back() -> None:

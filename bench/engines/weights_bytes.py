@@ -27,7 +27,8 @@ def _parts(tensor: Any) -> Iterator[Any]:
     if hasattr(tensor, "__tensor_flatten__"):  # torchao and quanto: tensors in a tensor, which has no storage of its own
         names, _ = tensor.__tensor_flatten__()
         for name in names:
-            yield from _parts(getattr(tensor, name))
+            if hasattr(part := getattr(tensor, name), "untyped_storage"):  # a sharded one has a mesh of devices too
+                yield from _parts(part)
         return
     yield tensor
     yield from _present(tensor, "CB", "SCB")

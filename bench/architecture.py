@@ -54,6 +54,11 @@ class Architecture:
         return self._body.numbers + self._table.numbers * (1 if self.tied else 2)
 
     @property
+    def linear_numbers(self) -> int:
+        """Of the linear layers, but for the head."""
+        return sum(linear.numbers for linear in self._body.linears)
+
+    @property
     def _body(self) -> Part:
         return sum((layer.part for layer in self.layers), self.outside)
 

@@ -19,6 +19,10 @@ PROMPT_TOKENS = 64
 CPU_RUNTIME = {"folder": (365 * MIB, 1330), "gguf": (62 * MIB, 260)}
 """Bytes of Python with the libraries of an engine that loads such weights, and of its tokenizer for each token that it knows; measured
 on Linux with torch 2.13, transformers 5.23 and xllamacpp 0.2, on a CPU."""
+LEFT_BY_LOADERS = frozenset(
+    {"int8", "torchao-int8", "torchao-int8-dynamic", "torchao-int4", "quanto-int8", "quanto-int4", "dynamic-int8"}
+)
+"""Levels whose making leaves the linear layers' floats behind, in a CPU's mapped files or in the allocator's hands."""
 CUDA_RUNTIME_BYTES = 500 * MIB
 """On the device: CUDA's context, the kernels and the workspaces of its libraries."""
 FILL_TOKENS = 512
@@ -160,4 +164,14 @@ def _runtime(case: Case, architecture: Architecture) -> int:
     if case.device == "cuda":
         return CUDA_RUNTIME_BYTES * case.tensor_parallel
     libraries, per_token = CPU_RUNTIME[support(case.engine).weights]
-    return libraries * case.tensor_parallel + (0 if case.has_random_weights else per_token * architecture.vocabulary)
+    tokenizer = 0 if case.has_random_weights else per_token * architecture.vocabulary
+    return libraries * case.tensor_parallel + tokenizer + _left_behind(case, architecture)
+
+
+def _left_behind(case: Case, architecture: Architecture) -> int:
+    """On a CPU, beside the weights of a level that is made in memory; random ones are made layer by layer, which leaves nothing."""
+    if case.quantization == "nf4":  # bitsandbytes packs them anew for a CPU's kernels
+        return architecture.linear_numbers // 2
+    if case.quantization not in LEFT_BY_LOADERS or case.has_random_weights:
+        return 0
+    return architecture.linear_numbers * FLOATS[case.dtype]

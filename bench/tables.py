@@ -70,7 +70,9 @@ def cases_table(rows: Sequence[CaseRow]) -> RenderableType:
     """The standing table of a run: a row per case, with footnotes and failures below."""
     marks, notes = footnotes([[("", one) for one in (*row.warnings, *row.quality_warnings)] for row in rows])
     base = [
-        (row.planned.base_model and row.kind != "training") or any(one.kind == "base_model" for one in (*row.warnings, *row.quality_warnings)) for row in rows
+        (row.planned.base_model and row.kind != "training")
+        or any(one.kind == "base_model" for one in (*row.warnings, *row.quality_warnings))
+        for row in rows
     ]
     marks = [f"† {mark}".rstrip() if is_base else mark for mark, is_base in zip(marks, base, strict=True)]
     if any(base):

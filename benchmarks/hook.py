@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from bench.engines.protocol import Session, Source
-from bench.engines.transformers import DTYPES, Transformers
+from bench.engines.quantized import DTYPES
+from bench.engines.transformers import Transformers
 from bench.workloads import Prompt, load_prompts, speed_prompt
 from results.cases import Case
 
@@ -77,9 +78,9 @@ def hook_seconds(session: Session, prompt: Prompt, calls: int = 20_000) -> float
     """Seconds that one call of the hook takes."""
     import torch
 
-    from bench.engines.transformers import _Steps
+    from bench.engines.transformers_steps import Steps
 
-    steps = _Steps(torch, torch.device("cpu"), time.perf_counter)
+    steps = Steps(torch, torch.device("cpu"), 1, time.perf_counter)
     ids = torch.tensor([prompt.token_ids])
     start = time.perf_counter()
     for _ in range(calls):

@@ -155,7 +155,7 @@ class Sampler:
             start_rss_bytes=int(points[0][1]),
             peak_rss_bytes=max(int(max(value for _, value in points)), mark or 0),
             peak_pss_bytes=pss,
-            others_cpu_share=max(0.0, others) / max(self._clock() - began, 1e-9) / _cpus(),
+            others_cpu_share=min(1.0, max(0.0, others) / max(self._clock() - began, 1e-9) / _cpus()),
             beside_peak_rss_bytes=None if self._apart is None else self._beside_peak,
             peak_device_bytes=self._device_peak,
             foreign_device_processes=self._foreign,

@@ -46,7 +46,7 @@ def tidy_csv(report: Report) -> str:
 def _facts(planned: PlannedCase) -> dict[str, Any]:
     case = planned.case
     facts = {name: getattr(case, name) for name in CASE_FIELDS}
-    ids = {"case_id": case.case_id, "config_id": case.config_id, "model": planned.model}
+    ids: dict[str, str | None] = {"case_id": case.case_id, "config_id": case.config_id, "model": planned.model}
     ids |= {"draft_model": planned.draft_model, "adapter": planned.adapter_name}
     return ids | facts | {"shape": case.shape, "tags": " ".join(planned.tags)}
 

@@ -83,6 +83,13 @@ def test_random_weights_need_no_tokenizer_and_no_quantized_head() -> None:
     assert of(asked(**level)).weights_bytes - of(asked(**level, weights="random:x")).weights_bytes == 800 + 8
 
 
+def test_some_loaders_leave_floats_behind() -> None:
+    level = {"quantization": "quanto-int8", "dtype": "bf16", "source_precision": None}
+    assert of(asked(**level)).runtime_bytes == LIBRARIES + 2 * 2 * 64
+    assert of(asked(**level, weights="random:x")).runtime_bytes == RANDOM_LIBRARIES
+    assert of(asked(**level | {"quantization": "nf4"})).runtime_bytes == LIBRARIES + 64
+
+
 def test_gguf_files_have_their_own_size_a_rounded_context_and_windows_with_a_micro_batch() -> None:
     case = asked(engine="llamacpp-server", quantization="q4_k_m", slots=2)
     found = of(case, stored=Stored(700, 300))

@@ -16,6 +16,7 @@ from bench.classify import classify
 from bench.engines import quantized
 from bench.engines.protocol import Source, UnsupportedError
 from bench.engines.transformers_model import load
+from bench.engines.weights_bytes import weights_bytes
 from bench.quantizations import LEVELS, dtype_of
 from results.cases import Case
 
@@ -86,9 +87,9 @@ def test_layer_by_layer_comes_to_the_same(wide_gemma: Path, level: str, dtype: s
     for layer in built.model.layers:
         quantized.quantize_layer(layer, case)
     built = quantized.finish(built, case)
-    assert quantized.weights_bytes(built) == quantized.weights_bytes(whole)
+    assert weights_bytes(built) == weights_bytes(whole)
     assert torch.equal(logits(built), logits(whole))
-    assert quantized.weights_bytes(built) == quantized.weights_bytes(whole)
+    assert weights_bytes(built) == weights_bytes(whole)
 
 
 def nf4_bytes(rows: int, width: int) -> int:
@@ -114,17 +115,17 @@ BYTES = {
 def test_bytes_are_what_the_shapes_say(wide_gemma: Path, level: str) -> None:
     float_bytes = 4 if level == "dynamic-int8" else 2
     full = loaded(wide_gemma, case_of(dtype_of(level)))
-    others = quantized.weights_bytes(full) - float_bytes * sum(rows * width for rows, width in LINEARS)
+    others = weights_bytes(full) - float_bytes * sum(rows * width for rows, width in LINEARS)
     layers = [*LINEARS, (320, 256)] if level == "dynamic-int8" else LINEARS  # torch quantizes the output head too
     model = loaded(wide_gemma, case_of(level))
-    assert quantized.weights_bytes(model) == others + sum(BYTES[level](rows, width) for rows, width in layers)
+    assert weights_bytes(model) == others + sum(BYTES[level](rows, width) for rows, width in layers)
 
 
 def test_bytes_of_full_weights_are_what_the_shapes_say() -> None:
     model = tiny_model(**WIDE)
     norms = 2 * (4 * 256 + 2 * 128) + 256
     tables = sum(buffer.numel() for buffer in model.buffers())
-    assert quantized.weights_bytes(model) == 4 * (320 * 256 + sum(rows * width for rows, width in LINEARS) + norms + tables)
+    assert weights_bytes(model) == 4 * (320 * 256 + sum(rows * width for rows, width in LINEARS) + norms + tables)
 
 
 def test_packed_layers_hold_what_they_are_counted_with() -> None:
@@ -134,7 +135,7 @@ def test_packed_layers_hold_what_they_are_counted_with() -> None:
         quantized.quantize_layer(layers, case_of("dynamic-int8"))
         weight, held = layers[0]._weight_bias()
         kept = 0 if held is None else held.numel() * held.element_size()
-        assert quantized.weights_bytes(layers) == weight.int_repr().nbytes + 8 + kept
+        assert weights_bytes(layers) == weight.int_repr().nbytes + 8 + kept
         assert (held is not None) == bias
 
 
@@ -206,7 +207,7 @@ def test_levels_on_cuda(wide_gemma: Path, level: str, dtype: str) -> None:
     whole, built = loaded(wide_gemma, case), loaded(wide_gemma, case_of(dtype, dtype, device="cuda"))
     for layer in built.model.layers:
         quantized.quantize_layer(layer, case)
-    assert quantized.weights_bytes(built) == quantized.weights_bytes(whole)
+    assert weights_bytes(built) == weights_bytes(whole)
     ids = torch.tensor(IDS, device="cuda")
     with torch.inference_mode():
         found = whole(ids).logits
@@ -233,7 +234,7 @@ def test_the_real_model_loses_what_each_level_costs() -> None:
     losses, sizes = {}, {}
     for level in ("fp32", "bf16", *LEVELS):
         model, tokenizer = load(Source(folder), case_of(level))
-        sizes[level] = quantized.weights_bytes(model)
+        sizes[level] = weights_bytes(model)
         ids = torch.tensor([tokenizer(TEXT).input_ids])
         with torch.inference_mode():
             losses[level] = model(ids, labels=ids).loss.item()

@@ -152,7 +152,7 @@ def test_a_level_is_made_of_every_linear_layer_but_the_head() -> None:
 
 PEAK = """
 import json, sys
-from bench.engines.quantized import weights_bytes
+from bench.engines.weights_bytes import weights_bytes
 from bench.engines.random_model import build
 from results.cases import Case
 

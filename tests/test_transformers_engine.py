@@ -7,7 +7,7 @@ import pytest
 from fakes import make_case
 
 from bench.engines.protocol import Source, UnsupportedError
-from bench.engines.quantized import weights_bytes
+from bench.engines.weights_bytes import weights_bytes
 from bench.engines.transformers import Transformers
 from bench.engines.transformers_session import TransformersSession
 from bench.workloads import Prompt, load_prompts, speed_prompt

@@ -9,13 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.engines.protocol import UnsupportedError
-from bench.engines.weights_bytes import weights_bytes
 from bench.gguf_header import FORMATS
 from bench.preparing import MissingDependencyError
 from bench.quantizations import LEVELS
 from results.cases import Case
-
-__all__ = ["DTYPES", "WHERE", "finish", "loading", "quantize_layer", "refusal", "weights_bytes"]
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _ANY = tuple(DTYPES)

@@ -40,6 +40,7 @@ class Transformers:
     def __init__(self) -> None:
         import torch
         import transformers
+        import transformers.modeling_utils
         import transformers.models.auto.modeling_auto
         import transformers.models.auto.tokenization_auto
 

@@ -194,5 +194,5 @@ def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
         raise UsageError(f"{suite.name}: depth fills the KV cache with plain text: set workload.prompt_format to plain.")
     if "draft_tokens" in point and not case.draft:
         raise UsageError(f"{suite.name}: draft_tokens needs a model that drafts: give draft.")
-    if case.has_random_weights and (case.adapter or case.target):
-        raise UsageError(f"{suite.name}: random weights take no adapter and no server: leave `weights: random` out there.")
+    if case.has_random_weights and (case.adapter or case.target or case.draft):
+        raise UsageError(f"{suite.name}: random weights take no adapter, draft or server: leave `weights: random` out there.")

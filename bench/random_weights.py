@@ -29,6 +29,9 @@ _NOT_ARCHITECTURE = frozenset(
 )
 """Keys of a config.json that say how weights were stored, by what and in which code, and nothing of their shapes."""
 
+TEXT_PART = {"gemma3n": "gemma3n_text"}
+"""Kinds of models of which only the text part is built: the vision tower of these comes from another package, timm."""
+
 
 def random_model(reference: str, where: str) -> ResolvedModel:
     """The architecture of a catalog model, or of a local folder's config.json, as a model without weights of its own.
@@ -74,6 +77,8 @@ def _of_folder(reference: str) -> ResolvedModel:
 
 
 def _resolved(name: str, reference: str, config: Mapping[str, Any], base: bool | None) -> ResolvedModel:
+    if text := TEXT_PART.get(config["model_type"]):
+        config = {**config.get("text_config", {}), "model_type": text}
     architecture = {key: value for key, value in config.items() if key not in _NOT_ARCHITECTURE}
     return ResolvedModel(name, reference, RANDOM + digest(architecture), None, base, None, architecture=architecture)
 

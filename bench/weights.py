@@ -283,7 +283,7 @@ def not_converted(name: str, folder: Path, code: int, last: str, *, memory_gone:
 def terms_notice(model: ResolvedModel) -> str | None:
     """What a user of the weights has to know and where the full terms lie; `None` for weights that are not in the catalog."""
     entry = catalog().get(model.reference) or by_hub_id(model.reference.partition("@")[0])
-    if entry is None:
+    if entry is None or model.architecture is not None:
         return None
     terms = packaged_weights.terms_file(entry.package) if entry.package is not None else None
     return entry.terms + (f" (full text: {terms})" if terms is not None else "")

@@ -170,4 +170,4 @@ def test_estimates_are_near_the_peaks_of_a_real_model(tmp_path: Path) -> None:
     for row in rows:
         metrics = {name: one["value"] for name, one in row["metrics"].items()}
         assert metrics["estimated_bytes"] == pytest.approx(metrics["peak_rss_bytes"], rel=0.15), row["label"]
-        assert row["planned"]["estimate"]["weights_bytes"] == metrics["weights_bytes"]
+        assert row["planned"]["estimate"]["weights_bytes"] == pytest.approx(metrics["weights_bytes"], rel=0.001)  # few buffers

@@ -150,6 +150,16 @@ def test_a_level_is_made_of_every_linear_layer_but_the_head() -> None:
     assert model(arange(20, 40)[None]).logits.isfinite().all()
 
 
+@pytest.mark.slow
+def test_levels_that_no_loader_makes_are_made_as_for_loaded_weights() -> None:
+    from torch.nn import Linear
+
+    model = build(ARCHITECTURES["gemma3_text"], case("fp32", "dynamic-int8"))
+    assert not any(isinstance(module, Linear) for module in model.modules())
+    with pytest.raises(UnsupportedError, match="no layer of this model is a multiple of that wide"):
+        build(ARCHITECTURES["gemma3_text"], case("bf16", "quanto-int4"))
+
+
 PEAK = """
 import json, sys
 from bench.engines.weights_bytes import weights_bytes

@@ -90,3 +90,11 @@ def test_a_file_is_no_architecture(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").touch()
     with pytest.raises(UsageError, match=r"model\.gguf holds no config\.json"):
         random_model(str(tmp_path / "model.gguf"), "model")
+
+
+def test_of_gemma_3n_the_text_part_is_built() -> None:
+    model = random_model("gemma-3n-e2b-it", "model")
+    assert model.architecture is not None
+    assert model.architecture["model_type"] == "gemma3n_text"
+    assert model.architecture["hidden_size"] == 2048
+    assert "vision_config" not in model.architecture

@@ -28,7 +28,7 @@ def build(architecture: Mapping[str, Any], case: Case) -> Any:
     """A model for text generation on the case's device, in evaluation mode, its weights drawn from one seed.
 
     Its matrices are drawn. Whatever else a model computes with (norms, biases, rotary frequencies, scales) has the value that a
-    new model of transformers has. Linear layers are brought to the case's level one by one, except the head.
+    new model of transformers has. Linear layers are brought to the case's level one by one; the head only where a loaded one is.
 
     Args:
         architecture: the configuration as in `config.json`, with `model_type`.

@@ -16,10 +16,11 @@ from results.record import Scalar
 from results.records import Environment
 
 
-def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()) -> Environment:
+def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = (), further: Iterable[str] = ()) -> Environment:
     """Facts of the machine, and the versions of what these engines need; `results.records.HARD_FACTS` says which are hard.
 
     Args:
+        further: distributions that cases need besides, such as one that quantizes.
         asked: (engine, what it talks to) whose programs and servers tell their own versions.
     """
     gpus = devices.gpus()
@@ -41,7 +42,7 @@ def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()
         "python": platform.python_version(),
         "gemmeter": installed("gemmeter"),
     }
-    for package in dict.fromkeys(package for engine in engines for package in support(engine).packages):
+    for package in dict.fromkeys([*(package for engine in engines for package in support(engine).packages), *further]):
         facts[package] = installed(package)
     for engine, source in asked:
         able = engine_class(engine)

@@ -19,10 +19,8 @@ PROMPT_TOKENS = 64
 CPU_RUNTIME = {"folder": (365 * MIB, 1330), "gguf": (62 * MIB, 260)}
 """Bytes of Python with the libraries of an engine that loads such weights, and of its tokenizer for each token that it knows; measured
 on Linux with torch 2.13, transformers 5.23 and xllamacpp 0.2, on a CPU."""
-LEFT_BY_LOADERS = frozenset(
-    {"int8", "torchao-int8", "torchao-int8-dynamic", "torchao-int4", "quanto-int8", "quanto-int4", "dynamic-int8"}
-)
-"""Levels whose making leaves the linear layers' floats behind, in a CPU's mapped files or in the allocator's hands."""
+LEFT_BY_LOADERS = frozenset({"dynamic-int8"})
+"""Levels whose making leaves the linear layers' floats behind, in a CPU's mapped files."""
 CUDA_RUNTIME_BYTES = 500 * MIB
 """On the device: CUDA's context, the kernels and the workspaces of its libraries."""
 FILL_TOKENS = 512
@@ -105,7 +103,7 @@ def context_of(cases: Iterable[Case]) -> int:
 def _weights_bytes(case: Case, architecture: Architecture, stored: Stored | None, level: str) -> int:
     if stored:
         return stored.weights_bytes
-    takes_head = level == "dynamic-int8" and not case.has_random_weights
+    takes_head = level == "dynamic-int8"
     return architecture.weights_bytes(level, case.dtype, quantized_head=takes_head)
 
 
@@ -170,8 +168,6 @@ def _runtime(case: Case, architecture: Architecture) -> int:
 
 def _left_behind(case: Case, architecture: Architecture) -> int:
     """On a CPU, beside the weights of a level that is made in memory; random ones are made layer by layer, which leaves nothing."""
-    if case.quantization == "nf4":  # bitsandbytes packs them anew for a CPU's kernels
-        return architecture.linear_numbers // 2
     if case.quantization not in LEFT_BY_LOADERS or case.has_random_weights:
         return 0
     return architecture.linear_numbers * FLOATS[case.dtype]

@@ -16,6 +16,8 @@ from bench.estimate import context_of, estimate
 from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
 from bench.model_config import configuration, stored
+from bench.project import Project, with_defaults
+from bench.quantizations import LEVELS
 from bench.schedule import Batch, load_id, pending, rounds
 from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
@@ -38,7 +40,7 @@ class Plan:
 
 def preview(
     reference: str, overrides: dict[str, Any], given: Mapping[str, str] | None = None, find_max: str | None = None, *,
-    skip_unfit: bool = False,
+    skip_unfit: bool = False, project: Project | None = None,
 ) -> tuple[Suite, Expansion, str]:  # fmt: skip
     """A suite by name or path, made independent of its folder, what it means here, and the hash of it as written.
 
@@ -46,6 +48,7 @@ def preview(
         given: URLs of servers by name.
         find_max: limits instead of those that the suite's serving sweep looks for the highest rate of.
         skip_unfit: whether cases that do not fit shall be left out, even if the suite does not say so.
+        project: its defaults hold where the suite says nothing; they are no part of the hash.
 
     Raises:
         UsageError: there is no such suite, or something in it is wrong.
@@ -58,7 +61,7 @@ def preview(
         written = looking_for(written, find_max)
     if skip_unfit:
         written = written.model_copy(update={"skip_unfit": True})
-    suite = anchor(written, path.parent)
+    suite = anchor(with_defaults(written, project) if project else written, path.parent)
     suite = suite.model_copy(update={"servers": with_urls(suite.servers, given or {})})
     return suite, with_estimates(expand(suite, this_machine(), resolve, given)), suite_hash(written)
 
@@ -112,13 +115,14 @@ def looking_for(suite: Suite, limits: str) -> Suite:
 def new_plan(
     reference: str, overrides: dict[str, Any], seed: int | None, command: Iterable[str],
     given: Mapping[str, str] | None = None, find_max: str | None = None, *, skip_unfit: bool = False,
+    project: Project | None = None,
 ) -> Plan:  # fmt: skip
     """A new run of a suite.
 
     Raises:
         UsageError: as `preview`.
     """
-    suite, expansion, digest = preview(reference, overrides, given, find_max, skip_unfit=skip_unfit)
+    suite, expansion, digest = preview(reference, overrides, given, find_max, skip_unfit=skip_unfit, project=project)
     commit, dirty = git_state()
     started = datetime.now(UTC)
     run = Run(
@@ -149,6 +153,7 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
     expansion = expand(suite, this_machine(), resolve, given)
     here, there = _environment(expansion).facts, run.environment.facts
     packages = {package for planned in run.planned for package in support(planned.case.engine).packages}
+    packages |= {level.package for level in LEVELS.values() if level.package}
     told = (here.keys() | there.keys()) - environment(()).facts.keys()
     if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages | told if here.get(key) != there.get(key)):
         raise NotComparableError(
@@ -171,7 +176,8 @@ def _environment(expansion: Expansion) -> Environment:
         (case.engine, Source(server=expansion.servers.get(case.target or ""), model=expansion.models[case.weights].reference))
         for case in cases
     )  # fmt: skip
-    found = environment(dict.fromkeys(case.engine for case in cases), asked)
+    makers = [LEVELS[case.quantization].package for case in cases if case.quantization in LEVELS]
+    found = environment(dict.fromkeys(case.engine for case in cases), asked, [maker for maker in makers if maker])
     servers = expansion.servers.values()
     named = {f"{one.name} url": hashed(one.url) for one in servers} | {f"{one.name} preset": one.preset for one in servers}
     return Environment(facts=found.facts | named)

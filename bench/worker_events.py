@@ -104,6 +104,8 @@ class WorkerEvents:
         self._loaded = {str(key): float(value) for key, value in event["values"].items()}
         if event.get("server_pid") is not None:
             self._sampler.watch_apart(int(event["server_pid"]))
+        if (peak := self._sampler.highest_rss_bytes()) is not None:
+            self._loaded["load_peak_rss_bytes"] = float(peak)
         self._sampler.begin()
         self._loaded_rss = self._sampler.end().start_rss_bytes
 

@@ -109,6 +109,10 @@ class Sampler:
         """From now on the memory of this part of the tree is what counts, such as that of a server; the rest is told beside it."""
         self._apart = pid
 
+    def highest_rss_bytes(self) -> int | None:
+        """The kernel's high-water mark of the process since it started, or since `begin`; `None` where the kernel keeps none."""
+        return processes.peak_rss_bytes(self._root, self._proc)
+
     def begin(self) -> None:
         """Start a case: peaks are reset, the case's own baseline is taken."""
         self._list()

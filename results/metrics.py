@@ -302,6 +302,8 @@ _ALL = (
            aliases={"ollama": "load_duration"}),
     Metric("load_cached_share", "share", None, "process", "Load from page cache",
            "Share of the weights' file that lay in the page cache before the load: 0 is a cold load, 1 a warm one."),
+    Metric("load_peak_rss_bytes", "B", "lower", "process", "Peak RSS of the load",
+           "Highest resident memory of the process that loads, from its start until the model was ready: what it takes to get there."),
     Metric("import_s", "s", "lower", "process", "Import", "Time to import the engine's libraries, before the load."),
     Metric("compile_s", "s", "lower", "process", "Compile", "Time to compile the model for the case's shapes, before any timed request."),
     Metric("fixed_loss_before", "nats", None, "process", "Loss before training",

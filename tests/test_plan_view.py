@@ -10,6 +10,7 @@ from terminal import run_bench
 
 from bench.commands.plan_view import plan_facts, plan_view
 from bench.commands.run import Asked
+from bench.project import Project
 from bench.suite import Suite
 from results.cases import MemoryEstimate
 
@@ -118,5 +119,5 @@ def test_a_resumed_run_takes_none_of_it(option: tuple[str, ...]) -> None:
 
 
 def test_the_command_can_be_repeated() -> None:
-    asked = Asked("quickstart", ("memory_limit=8GiB",), {}, None, skip_unfit=True)
+    asked = Asked("quickstart", ("memory_limit=8GiB",), {}, None, skip_unfit=True, project=Project())
     assert asked.command == ("bench", "run", "quickstart", "--set=memory_limit=8GiB", "--skip-unfit")

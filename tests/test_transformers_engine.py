@@ -7,9 +7,9 @@ import pytest
 from fakes import make_case
 
 from bench.engines.protocol import Source, UnsupportedError
-from bench.engines.weights_bytes import weights_bytes
 from bench.engines.transformers import Transformers
 from bench.engines.transformers_session import TransformersSession
+from bench.engines.weights_bytes import weights_bytes
 from bench.workloads import Prompt, load_prompts, speed_prompt
 
 torch = pytest.importorskip("torch")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.expansion import Expansion
     from bench.plan import Plan
     from bench.progress import Quiet
+    from bench.project import Project
     from bench.weights import Form, Progress, ResolvedModel
     from results.records import Report
     from results.store import Store
@@ -56,7 +57,10 @@ def run(
     memory_limit: str | None, price_per_hour: float | None, seed: int | None, quiet: bool, store_url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure SUITE: a built-in name (see `bench list`) or the path of a YAML file."""
+    from pathlib import Path
+
     from bench.commands.tag import check_tags
+    from bench.project import Project, find_project
     from bench.servers import parse_given
     from results.errors import UsageError
 
@@ -71,6 +75,8 @@ def run(
         )
     if retry_failed and not resume:
         raise UsageError("--retry-failed goes with --resume RUN.")
+    project = Project() if resume else find_project(Path()).project
+    tags = tuple(dict.fromkeys((*project.tags, *tags)))
     check_tags(tags)
     ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json, pull)
     if pull and dry_run:
@@ -78,7 +84,7 @@ def run(
     given = parse_given(servers)
     if resume:
         return _resume(resume, store_url, tags, ending, given, retry_failed=retry_failed)
-    asked = Asked(str(suite), settings, given, find_max, skip_unfit)
+    asked = Asked(str(suite), settings, given, find_max, skip_unfit, project)
     if dry_run:
         _show_plan(asked, seed, as_json=as_json)
         return 0
@@ -107,6 +113,7 @@ class Asked:
     servers: dict[str, str]
     find_max: str | None
     skip_unfit: bool
+    project: "Project"
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -123,9 +130,10 @@ def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None
 
     settings = parse_settings(asked.settings)
     if ending.pull:  # before the plan, which asks servers about the models that they have
-        _pull(preview(asked.suite, settings, asked.servers, asked.find_max)[1], ending)
+        _pull(preview(asked.suite, settings, asked.servers, asked.find_max, project=asked.project)[1], ending)
     plan = new_plan(
-        asked.suite, settings, seed, asked.command, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit
+        asked.suite, settings, seed, asked.command, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit,
+        project=asked.project,
     )  # fmt: skip
     with hold_run(plan.run.run_id), Store.writing(store_url) as store:
         store.add_run(plan.run)
@@ -254,7 +262,9 @@ def _show_plan(asked: Asked, seed: int | None, *, as_json: bool) -> None:
     from bench.tables import console
 
     settings = parse_settings(asked.settings)
-    suite, expansion, _ = preview(asked.suite, settings, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit)
+    suite, expansion, _ = preview(
+        asked.suite, settings, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit, project=asked.project
+    )
     if as_json:
         click.echo(json.dumps(plan_facts(suite, expansion.planned, seed)))
     else:

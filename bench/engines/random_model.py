@@ -3,14 +3,13 @@
 What the numbers are for, and which dimensions a model has, is left to `bench.random_weights`.
 """
 
-import ctypes
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from bench.engines import quantized, transformers_attention
+from bench.engines.freed_memory import give_back
 from bench.engines.protocol import UnsupportedError
 from bench.preparing import MissingDependencyError
 from bench.quantizations import FLOATS
@@ -108,13 +107,7 @@ def _to_level(parent: Any, name: str, head: Any, case: Case) -> None:
     if isinstance(layer[0], Linear) and layer[0] is not head:
         quantized.quantize_layer(layer, case)
         setattr(parent, name, layer[0])
-        _give_back()
-
-
-def _give_back() -> None:
-    """Return freed memory to the system: the C library keeps blocks of less than 32 MiB, in holes that the next layer may not fit."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
+        give_back()
 
 
 class _Noise:

@@ -9,6 +9,7 @@ from bench.engines import (
     transformers_draft,
     transformers_parallel,
 )
+from bench.engines.freed_memory import give_back
 from bench.engines.protocol import Source, Support, UnsupportedError
 from bench.engines.transformers_draft import Draft
 from bench.engines.transformers_session import TransformersSession
@@ -73,4 +74,5 @@ class Transformers:
             raise
         vocabulary = model.config.get_text_config().vocab_size
         draft = Draft(source.draft, case, tokenizer, vocabulary) if source.draft else None
+        give_back()  # what loading and quantizing freed: hundreds of MiB for some levels
         return TransformersSession(model, tokenizer, case, draft, source.context_tokens)

@@ -6,6 +6,7 @@ from itertools import cycle, islice
 from typing import Any, Literal
 
 from bench.engines import transformers_attention, transformers_compile
+from bench.engines.freed_memory import give_back
 from bench.engines.protocol import Clock, Generation, TrainingStep, UnsupportedError
 from bench.engines.transformers_caches import cache_bytes
 from bench.engines.transformers_devices import DEVICES
@@ -120,6 +121,7 @@ class TransformersSession:
         self._take(case)
         if case.compile_mode or case.kv_cache == "quantized":
             self._make_ready(case)
+        give_back()  # what the first call freed, in which some kernels pack weights anew
         self._device.begin()
 
     def _make_ready(self, case: Case) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fakes import make_case
+from lazily import Lazily
 from tiny_gemma import make_tiny_gemma, tiny_model
 
 from bench.classify import classify
@@ -20,7 +21,7 @@ from bench.engines.weights_bytes import weights_bytes
 from bench.quantizations import LEVELS, dtype_of
 from results.cases import Case
 
-torch = pytest.importorskip("torch")
+torch = Lazily("torch")
 for package in ("bitsandbytes", "torchao", "optimum.quanto"):
     pytest.importorskip(package)
 pytestmark = pytest.mark.slow
@@ -196,11 +197,12 @@ def test_what_a_gpu_gets() -> None:
     assert (asked.group_size, asked.int4_packing_format) == (128, "tile_packed_to_4d")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
     ("level", "dtype"), [(level, dtype) for level in LEVELS for dtype in quantized.WHERE[level].get("cuda", ())]
 )
 def test_levels_on_cuda(wide_gemma: Path, level: str, dtype: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     case = case_of(level, dtype, device="cuda")
     if why := quantized.refusal(case):
         pytest.skip(why)

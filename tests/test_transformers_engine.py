@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes import make_case
+from lazily import Lazily
 
 from bench.engines.protocol import Source, UnsupportedError
 from bench.engines.transformers import Transformers
@@ -12,7 +13,8 @@ from bench.engines.transformers_session import TransformersSession
 from bench.engines.weights_bytes import weights_bytes
 from bench.workloads import Prompt, load_prompts, speed_prompt
 
-torch = pytest.importorskip("torch")
+torch = Lazily("torch")
+pytestmark = pytest.mark.slow
 CASE = make_case(prompt_tokens=16, output_tokens=6, threads=1, source_precision=None)
 
 
@@ -108,8 +110,9 @@ def test_what_it_cannot_do_is_refused_with_a_reason() -> None:
         assert "CUDA" in (engine.refuse(make_case(device="cuda")) or "")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_events_give_one_time_per_token(tiny_gemma: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     session = Transformers().load(Source(tiny_gemma), make_case(device="cuda", threads=None))
     session.generate(ask(session, "warm"), 4, "length", time.perf_counter)
     start = time.perf_counter()

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from fakes import make_case
+from lazily import Lazily
 from tiny_gemma import BYTES, SPECIAL, VOCABULARY, tiny_model
 
 from bench.engines import transformers_attention, transformers_caches, transformers_compile
@@ -24,8 +25,8 @@ from bench.engines.transformers_steps import own_events
 from bench.workloads import Prompt
 from results.cases import Case, Sampling
 
-torch = pytest.importorskip("torch")
-from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM  # noqa: E402 only where torch is
+torch = Lazily("torch")
+transformers = Lazily("transformers")
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -210,9 +211,9 @@ def test_a_model_without_the_attention_asked_for_is_unsupported(engine: Transfor
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
     }
-    config = Gemma2Config(vocab_size=len(VOCABULARY), head_dim=16, **fields)
+    config = transformers.Gemma2Config(vocab_size=len(VOCABULARY), head_dim=16, **fields)
     shutil.copytree(talker, tmp_path / "two")
-    Gemma2ForCausalLM(config).save_pretrained(tmp_path / "two")
+    transformers.Gemma2ForCausalLM(config).save_pretrained(tmp_path / "two")
     with pytest.raises(UnsupportedError, match="no attention sdpa-math for this model: choose eager"):
         engine.load(Source(tmp_path / "two"), case_of(attention="sdpa-math"))
     for attention in (None, "eager"):
@@ -383,13 +384,13 @@ def test_drafts_that_cannot_be_had_are_refused(engine: Transformers, talker: Pat
     assert "depth" in refused(engine, **draft, depth=8)
     assert "static" in refused(engine, **draft, kv_cache="static")
     assert "random" in refused(engine, draft="random:0", draft_tokens=3)
-    tokenizer = AutoTokenizer.from_pretrained(shutil.copytree(talker, tmp_path / "more"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(shutil.copytree(talker, tmp_path / "more"))
     tokenizer.add_tokens(["<one>", "<two>"])
     tokenizer.save_pretrained(tmp_path / "more")
     engine.load(Source(talker, draft=tmp_path / "more"), case_of(**draft))
     tokenizer.add_tokens(["<three>"])
     tokenizer.save_pretrained(tmp_path / "more")
-    other = AutoTokenizer.from_pretrained(shutil.copytree(talker, tmp_path / "other"))
+    other = transformers.AutoTokenizer.from_pretrained(shutil.copytree(talker, tmp_path / "other"))
     other.add_tokens(["<two>"])
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(UnsupportedError, match="other tokens"):

@@ -50,6 +50,7 @@ def test_pages_have_commands() -> None:
     assert sum(len(commands(page)) for page in PAGES) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_documented_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,7 @@ from results.cases import Case
 
 torch = Lazily("torch")
 for package in ("bitsandbytes", "torchao", "optimum.quanto"):
-    pytest.importorskip(package)
+    Lazily(package.partition(".")[0])
 pytestmark = pytest.mark.slow
 
 WIDE = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 128}

@@ -57,6 +57,7 @@ def test_a_run_counts_what_still_failed(tries: list[tuple[int, str]], measured: 
     assert (summary.measured, summary.failed) == (measured, failed)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TRIES)
 def test_lists_and_reports_count_alike(tmp_path: Path, tries: list[tuple[int, str]]) -> None:
@@ -66,6 +67,7 @@ def test_lists_and_reports_count_alike(tmp_path: Path, tries: list[tuple[int, st
     assert summary.failed == len(unresolved(report.measurements, report.failures))
 
 
+@pytest.mark.slow
 def test_a_summary_counts_the_cases_under_load(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'r.db'}"
     loaded = make_load_report()

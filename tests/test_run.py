@@ -294,6 +294,7 @@ def test_bad_input_gets_one_sentence(
     assert not (folder / ".bench").exists()
 
 
+@pytest.mark.slow
 def test_errors_go_to_stderr_without_a_traceback(folder: Path) -> None:
     done = bench(folder, "run", "nosuch")
     assert done.returncode == 2
@@ -312,6 +313,7 @@ def test_a_failure_made_good_does_not_fail_the_run() -> None:
     assert exit_code(Report(run=make_run(), measurements=(make_measurement("m", process=1),), failures=(crashed, stopped))) == 5
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_verdict(folder: Path) -> None:
     command = " ".join(f"'{word}'" for word in (*BENCH, "schema"))
     done = subprocess.run(

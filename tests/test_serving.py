@@ -262,6 +262,7 @@ def test_a_sweep_on_its_way_says_so() -> None:
     assert found.sentence.startswith("So far: It answers 1/s")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(),

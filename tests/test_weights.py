@@ -187,6 +187,7 @@ def test_how_a_conversion_ended(code: int, memory_gone: bool, kind: str, sentenc
     assert str(error).startswith(sentence)
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_conversions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments: list[dict[str, str]] = []
     (tmp_path / "m.gguf").write_bytes(gguf_header())

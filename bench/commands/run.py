@@ -166,7 +166,7 @@ def _measure(plan: "Plan", store: "Store", ending: Ending) -> int:
 
     total = sum(len(batch.cases) for batch in plan.batches)
     with _progress(ending, total) as listener:
-        measure_plan(plan, store, partial(_prepare, listener.notice), listener)
+        measure_plan(plan, store, partial(_prepare, listener.notice, set()), listener)
     report = store.report(plan.run.run_id)
     code = exit_code(report, ending.allowed)
     _print(report, code, ending)
@@ -207,18 +207,19 @@ def _pull(expansion: "Expansion", ending: Ending) -> None:
 
 
 def _prepare(
-    notice: "Callable[[str], None]", model: "ResolvedModel", progress: "Progress", form: "Form", level: str | None
+    notice: "Callable[[str], None]", told: set[str], model: "ResolvedModel", progress: "Progress", form: "Form", level: str | None
 ) -> "Path | None":
-    """Prepare weights; the terms that they come under are shown before the first long step."""
+    """Prepare weights; the terms that they come under are shown before the first long step, and once.
+
+    Args:
+        told: names of the models whose terms were shown.
+    """
     from bench.weights import prepare, terms_notice
 
-    told = False
-
     def tell(step: str, done: float | None) -> None:
-        nonlocal told
-        if not told and (terms := terms_notice(model)):
+        if model.name not in told and (terms := terms_notice(model)):
             notice(terms)
-        told = True
+        told.add(model.name)
         progress(step, done)
 
     return prepare(model, tell, form, level)

@@ -72,8 +72,11 @@ def _slowed(seen: Conditions, case: Case) -> list[RowWarning]:
 def _of_weights(case: Case) -> list[RowWarning]:
     found = []
     if case.source_precision not in (None, case.quantization):
-        kind = "expanded_weights" if case.quantization in FLOATS else "requantized_weights"
-        found.append(RowWarning(kind=kind, facts={"source": case.source_precision, "quantization": case.quantization}))
+        source = {"source": case.source_precision}
+        if case.quantization in FLOATS:
+            found.append(RowWarning(kind="expanded_weights", facts=source | {"quantization": case.quantization}))
+        else:
+            found.append(RowWarning(kind="requantized_weights", facts=source))
     if case.has_random_weights:
         found.append(RowWarning(kind="random_weights"))
     return found

@@ -18,7 +18,7 @@ CAVEATS: dict[str, str] = {
     "token_mismatch": "the text of {requests} requests re-tokenizes to {recount} tokens, the engine counted {count}",
     "base_model": "a base model continues text, so its answers score below those of an instruction-tuned one",
     "expanded_weights": "weights were expanded from {source}: speed and memory are those of {quantization}, quality is that of {source}",
-    "requantized_weights": "the {quantization} weights were made from {source} ones, not from the originals: quality suffers from both",
+    "requantized_weights": "weights were made from {source} ones, not from the originals: quality suffers from both levels",
     "random_weights": "weights are random: speed and memory are real, quality is not measured",
     "process_spread": "processes differ by {spread:.0%}",
     "within_process": "the interval is the spread within one process: run three or more",

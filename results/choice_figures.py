@@ -21,6 +21,9 @@ STANDINGS = {
 }
 """Symbol, size and words of each standing."""
 
+HEADROOM = 1.3
+"""Of the axis of speed over the fastest configuration: an interval beyond it leaves the picture, and stands in the table."""
+
 STATES: dict[State, str] = {
     "never tried": "#FFFFFF",
     "not reached": "#D9D9D9",
@@ -42,19 +45,12 @@ def frontier(points: "DataFrame", speed: str, memory: str) -> "Figure":
 
     speeds, factor = METRICS[speed], common_scale(points["memory"], METRICS[memory].unit)
     figure = new_figure(
-        f"{speeds.label} against {METRICS[memory].label.lower()}",
+        f"{speeds.label} against {METRICS[memory].label}",
         "up and to the left is better; numbers as in the table",
         height=480,
     )
     known = points["quality"].notna().any()
     scale = {"coloraxis": "coloraxis"} if known else {"color": COLOURS[0]}
-    best = points[points["standing"] == "frontier"].sort_values("memory")
-    figure.add_trace(
-        go.Scatter(
-            x=best["memory"] / factor[0], y=best["speed"], mode="lines", name="frontier", hoverinfo="skip",
-            line={"color": "gray", "dash": "dot", "width": 1, "shape": "hv"}, showlegend=False,
-        )
-    )  # fmt: skip
     for standing, (symbol, size, words) in STANDINGS.items():
         mine = points[points["standing"] == standing]
         if mine.empty:
@@ -66,7 +62,7 @@ def frontier(points: "DataFrame", speed: str, memory: str) -> "Figure":
             go.Scatter(
                 x=mine["memory"] / factor[0], y=mine["speed"], mode="markers+text", name=words,
                 marker={"symbol": symbol, "size": size, "line": {"width": 2}} | colour,
-                text=mine["number"].astype(str), textposition="top center",
+                text=mine["number"].astype(str), textposition="middle right",
                 hovertext=mine["name"].map(shown_text),
                 error_y=error_bars(mine["speed"], mine["speed_low"], mine["speed_high"]) | {"color": "gray"},
             )
@@ -74,7 +70,8 @@ def frontier(points: "DataFrame", speed: str, memory: str) -> "Figure":
     if known:
         figure.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": {"title": "quality"}})
     figure.update_xaxes(title=axis_title(METRICS[memory].label, factor[1]), rangemode="tozero")
-    return figure.update_yaxes(title=axis_title(speeds.label, speeds.unit), rangemode="tozero")
+    highest = HEADROOM * float(points["speed"].max())  # an interval far beyond all points would squeeze them into a line
+    return figure.update_yaxes(title=axis_title(speeds.label, speeds.unit), range=[0, highest])
 
 
 def coverage(found: Matrix) -> "Figure":
@@ -84,7 +81,7 @@ def coverage(found: Matrix) -> "Figure":
     states, size = list(STATES), len(STATES)
     cells = [[found.cell(row, column) for column in found.columns] for row in found.rows]
     steps = [[(place + end) / size, colour] for place, colour in enumerate(STATES.values()) for end in (0, 1)]
-    figure = new_figure("Coverage", "cases by how they ended", height=160 + 46 * len(found.rows), legend=False)
+    figure = new_figure("Coverage", "cases by how they ended", height=230 + 46 * len(found.rows), legend=False)
     figure.add_trace(
         go.Heatmap(
             z=[[states.index(cell.state) for cell in row] for row in cells],
@@ -99,7 +96,15 @@ def coverage(found: Matrix) -> "Figure":
             xgap=2,
             ygap=2,
             hovertemplate="%{y}<br>%{x}<br>%{text}<extra></extra>",
-            colorbar={"tickvals": list(range(size)), "ticktext": states},
+            colorbar={
+                "tickvals": list(range(size)),
+                "ticktext": states,
+                "orientation": "h",
+                "y": 0,
+                "yanchor": "bottom",
+                "yref": "container",
+                "thickness": 14,
+            },
         )
     )
     figure.update_xaxes(side="top", type="category")

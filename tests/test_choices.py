@@ -83,8 +83,9 @@ def test_frontier_frames_hold_base_units_and_readable_text() -> None:
     assert choices.best_lines(frontier, 1e9) == ["Fastest that fits in 954 MiB: int8/bf16"]
     assert choices.best_lines(frontier, 1e6) == ["Nothing fits in 977 KiB."]
     figure = choice_figures.frontier(frame, "decode_tps", "peak_rss_bytes")
-    assert [trace.name for trace in figure.data] == ["frontier", "nothing beats it", "beaten"]
+    assert [trace.name for trace in figure.data] == ["nothing beats it", "beaten"]
     assert figure.layout.xaxis.title.text == "Peak RSS (GiB)"
+    assert figure.layout.yaxis.range == (0, pytest.approx(1.3 / 0.06))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from dashboard import choices, parts, source
 from results import choice_figures
 from results.coverage import AXES, matrix
 
-ROWS, COLUMNS = "model", "engine and level"
+ROWS, COLUMNS = "engine and level", "model"
 
 
 def page() -> None:

@@ -7,9 +7,9 @@ Whatever shows, exports, compares or alerts reads this table. A metric either de
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
+from results import derived
 from results.records import Measurement, Request
 
 Level = Literal["request", "process", "score"]
@@ -33,178 +33,54 @@ class Metric:
     derive_process: Callable[[Measurement], float | None] | None = None
 
 
-def _ttft(request: Request) -> tuple[float, ...]:
-    return () if request.first_content_s is None else (request.first_content_s - request.sent_s,)
-
-
-def _ttft_scheduled(request: Request) -> tuple[float, ...]:
-    return () if request.first_content_s is None else (request.first_content_s - request.scheduled_s,)
-
-
-def _e2e(request: Request) -> tuple[float, ...]:
-    return () if request.last_content_s is None else (request.last_content_s - request.sent_s,)
-
-
-def _e2e_scheduled(request: Request) -> tuple[float, ...]:
-    return () if request.last_content_s is None else (request.last_content_s - request.scheduled_s,)
-
-
-def _tpot(request: Request) -> tuple[float, ...]:
-    """(last content - first content) / tokens of the events after the first content event up to the last."""
-    first, last = request.first_content_s, request.last_content_s
-    if first is None or last is None or request.output_tokens is None:
-        return ()
-    events = zip(request.event_times_s, request.event_tokens, strict=True)
-    from_first = [tokens for time, tokens in events if tokens > 0 and first <= time <= last]
-    after_first = sum(from_first[1:])
-    return ((last - first) / after_first,) if after_first > 0 else ()
-
-
-def _itl(request: Request) -> tuple[float, ...]:
-    times = [time for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True) if tokens > 0]
-    return tuple(later - earlier for earlier, later in pairwise(times))
-
-
-def _send_lag(request: Request) -> tuple[float, ...]:
-    return (request.sent_s - request.scheduled_s,)
-
-
-def _per(
-    count: Callable[[Request], float | None], time: Callable[[Request], tuple[float, ...]]
-) -> Callable[[Request], tuple[float, ...]]:
-    def rate(request: Request) -> tuple[float, ...]:
-        counted, seconds = count(request), time(request)
-        return (counted / seconds[0],) if counted is not None and seconds and seconds[0] > 0 else ()
-
-    return rate
-
-
-def _window_s(measurement: Measurement) -> float | None:
-    """From the first request sent to the last content, or to the last one sent where that is later: failed requests took time
-    too. Where none succeeded there is no window."""
-    ends = [one.last_content_s for one in measurement.requests if one.last_content_s is not None and not one.error]
-    sent = [one.sent_s for one in measurement.requests if not (one.error or "").startswith("unsent")]
-    seconds = max(*ends, *sent) - min(sent) if ends else 0.0
-    return seconds if seconds > 0 else None
-
-
-def _output_tps(measurement: Measurement) -> float | None:
-    window = _window_s(measurement)
-    counts = [request.output_tokens for request in measurement.requests if not request.error]
-    known = [count for count in counts if count is not None]
-    return sum(known) / window if window and len(known) == len(counts) else None
-
-
-def _request_rate(measurement: Measurement) -> float | None:
-    window = _window_s(measurement)
-    return sum(not request.error for request in measurement.requests) / window if window else None
-
-
-def _steady_output_tps(measurement: Measurement) -> float | None:
-    """Tokens of the events from the end of the first request, but not of the ramp, to the last time that one was sent."""
-    done = [request for request in measurement.requests if not request.error]
-    ends = [request.last_content_s for request in done if request.last_content_s is not None]
-    if not ends or any(request.output_tokens is None for request in done):
-        return None
-    full = min(request.scheduled_s for request in measurement.requests) + measurement.values.get("ramp_s", 0.0)
-    start, end = max(min(ends), full), max(request.sent_s for request in done)
-    if start >= end:
-        return None
-    return sum(
-        tokens
-        for request in measurement.requests
-        for time, tokens in zip(request.event_times_s, request.event_tokens, strict=True)
-        if start < time <= end
-    ) / (end - start)  # fmt: skip
-
-
-def _error_share(measurement: Measurement) -> float | None:
-    return (
-        sum(bool(request.error) for request in measurement.requests) / len(measurement.requests) if measurement.requests else None
-    )
-
-
-def _tokens(measurement: Measurement) -> float | None:
-    """Tokens that the successful requests put out, or learned from; `None` where a count is missing, or there are none."""
-    counts = [one.values.get("trained_tokens", one.output_tokens) for one in measurement.requests if not one.error]
-    known = [count for count in counts if count is not None]
-    return sum(known) or None if len(known) == len(counts) else None
-
-
-def _energy_per_token(measurement: Measurement) -> float | None:
-    energy, tokens = measurement.values.get("energy_j"), _tokens(measurement)
-    return energy / tokens if energy and tokens else None
-
-
-def _cost_per_million_tokens(measurement: Measurement) -> float | None:
-    price, tokens = measurement.values.get("price_per_hour"), _tokens(measurement)
-    seconds = sum(one.values.get("step_s", 0.0) for one in measurement.requests) or _window_s(measurement)
-    return price / 3600 * seconds / tokens * 1e6 if price and tokens and seconds else None
-
-
-def _tail(name: str, share: float) -> Callable[[Measurement], float | None]:
-    """A quantile over the requests of one process, by linear interpolation (type 7 of Hyndman and Fan 1996); `None` where
-    fewer than two values lie beyond it, as it would be little but the maximum."""
-
-    def quantile(measurement: Measurement) -> float | None:
-        values = sorted(value for request in measurement.requests for value in request_values(name, request))
-        if len(values) * (1 - share) < 2 - 1e-9:
-            return None
-        place = (len(values) - 1) * share
-        low = int(place)
-        return values[low] + (place - low) * (values[min(low + 1, len(values) - 1)] - values[low])
-
-    return quantile
-
-
 _ALL = (
     Metric(
         "ttft_s", "s", "lower", "request", "TTFT",
-        "Time to first token: first event with non-empty content minus sent.", margin=0.05, derive=_ttft,
+        "Time to first token: first event with non-empty content minus sent.", margin=0.05, derive=derived.ttft,
         aliases={"opentelemetry": "gen_ai.server.time_to_first_token", "vllm": "vllm:time_to_first_token_seconds",
                  "sglang": "sglang:time_to_first_token_seconds"},
     ),
     Metric(
         "ttft_scheduled_s", "s", "lower", "request", "TTFT from schedule",
-        "The same from the scheduled time: what a user waits when client or server queue.", derive=_ttft_scheduled,
+        "The same from the scheduled time: what a user waits when client or server queue.", derive=derived.ttft_scheduled,
     ),
     Metric(
         "tpot_s", "s", "lower", "request", "TPOT",
         "Time per output token: (last content - first content) / tokens of the events after the first with content, up to the last. "
-        "Never contains the TTFT, thoughts, or a token that has no event.", margin=0.05, derive=_tpot,
+        "Never contains the TTFT, thoughts, or a token that has no event.", margin=0.05, derive=derived.tpot,
         aliases={"opentelemetry": "gen_ai.server.time_per_output_token", "vllm": "vllm:request_time_per_output_token_seconds",
                  "tgi": "tgi_request_mean_time_per_token_duration"},
     ),
     Metric(
         "itl_s", "s", "lower", "request", "ITL",
-        "Inter-token latency: gap between consecutive token events; a chunk of several tokens is one event.", derive=_itl,
+        "Inter-token latency: gap between consecutive token events; a chunk of several tokens is one event.", derive=derived.itl,
         aliases={"vllm": "vllm:inter_token_latency_seconds", "sglang": "sglang:inter_token_latency_seconds"},
     ),
     Metric(
-        "e2e_s", "s", "lower", "request", "End to end", "Last content minus sent.", margin=0.05, derive=_e2e,
+        "e2e_s", "s", "lower", "request", "End to end", "Last content minus sent.", margin=0.05, derive=derived.e2e,
         aliases={"opentelemetry": "gen_ai.client.operation.duration", "vllm": "vllm:e2e_request_latency_seconds",
                  "sglang": "sglang:e2e_request_latency_seconds", "tgi": "tgi_request_duration", "ollama": "total_duration"},
     ),
     Metric(
         "e2e_scheduled_s", "s", "lower", "request", "End to end from schedule",
-        "Last content minus scheduled time.", derive=_e2e_scheduled,
+        "Last content minus scheduled time.", derive=derived.e2e_scheduled,
     ),
     Metric(
         "e2e_tps", "tok/s", "higher", "request", "Tokens/s end to end", "Output tokens / end-to-end time.",
-        derive=_per(lambda request: request.output_tokens, _e2e),
+        derive=derived.per(lambda request: request.output_tokens, derived.e2e),
     ),
     Metric(
         "prefill_tps", "tok/s", "higher", "request", "Prefill", "Prompt tokens / time to first token, in process.",
-        derive=_per(lambda request: request.prompt_tokens, _ttft),
+        derive=derived.per(lambda request: request.prompt_tokens, derived.ttft),
         aliases={"llama.cpp": "prompt_per_second"},
     ),
     Metric(
         "decode_tps", "tok/s", "higher", "request", "Decode", "1 / TPOT, per sequence.",
-        derive=_per(lambda _: 1.0, _tpot), aliases={"llama.cpp": "predicted_per_second"},
+        derive=derived.per(lambda _: 1.0, derived.tpot), aliases={"llama.cpp": "predicted_per_second"},
     ),
     Metric("first_reasoning_s", "s", "lower", "request", "First thought",
            "First event with reasoning minus sent, of models that think before they answer."),
-    Metric("send_lag_s", "s", "lower", "request", "Send lag", "Sent minus scheduled: how late the client was.", derive=_send_lag),
+    Metric("send_lag_s", "s", "lower", "request", "Send lag", "Sent minus scheduled: how late the client was.", derive=derived.send_lag),
     Metric("connect_s", "s", "lower", "request", "Connect", "Time to open a connection, where a new one was needed; before sent."),
     Metric("attempts", "count", "lower", "request", "Attempts", "How often the request was sent."),
     Metric("last_attempt_s", "s", "lower", "request", "Last attempt",
@@ -249,35 +125,35 @@ _ALL = (
     Metric(
         "output_tps", "tok/s", "higher", "process", "Output throughput",
         "Output tokens of the successful requests / the time from the first sent to the last content, or to the last sent if later.",
-        derive_process=_output_tps,
+        derive_process=derived.output_tps,
         aliases={"sglang": "sglang:gen_throughput"},
     ),
     Metric(
         "request_rate", "1/s", "higher", "process", "Requests/s",
         "Successful requests / the time from the first sent, failed ones included, to the last content, or to the last sent if later.",
-        derive_process=_request_rate,
+        derive_process=derived.request_rate,
     ),
     Metric("output_tps_steady", "tok/s", "higher", "process", "Steady throughput",
            "Output tokens between the end of the first request, or of the ramp if later, and the last one sent / that time: without "
            "filling and draining.",
-           derive_process=_steady_output_tps),
+           derive_process=derived.steady_output_tps),
     Metric("goodput_rps", "1/s", "higher", "process", "Goodput",
            "Share of the requests that met all stated limits × the rate of an open loop's schedule; of a closed loop those that met "
            "them / [first scheduled, last end]. Errors and unsent ones met none.", margin=0.05),
     Metric("error_share", "share", "lower", "process", "Errors", "Requests that failed or were never sent / all scheduled.", margin=0.01,
-           derive_process=_error_share),
+           derive_process=derived.error_share),
     Metric("ttft_p90_s", "s", "lower", "process", "TTFT p90", "90th percentile of the TTFT; needs 20 requests.",
-           derive_process=_tail("ttft_s", 0.9)),
+           derive_process=derived.tail(derived.ttft, 0.9)),
     Metric("ttft_p99_s", "s", "lower", "process", "TTFT p99", "99th percentile of the TTFT; needs 200 requests.",
-           derive_process=_tail("ttft_s", 0.99)),
+           derive_process=derived.tail(derived.ttft, 0.99)),
     Metric("tpot_p90_s", "s", "lower", "process", "TPOT p90", "90th percentile of the TPOT; needs 20 requests.",
-           derive_process=_tail("tpot_s", 0.9)),
+           derive_process=derived.tail(derived.tpot, 0.9)),
     Metric("tpot_p99_s", "s", "lower", "process", "TPOT p99", "99th percentile of the TPOT; needs 200 requests.",
-           derive_process=_tail("tpot_s", 0.99)),
+           derive_process=derived.tail(derived.tpot, 0.99)),
     Metric("e2e_scheduled_p90_s", "s", "lower", "process", "End to end p90 from schedule",
-           "90th percentile of the end to end from schedule; needs 20 requests.", derive_process=_tail("e2e_scheduled_s", 0.9)),
+           "90th percentile of the end to end from schedule; needs 20 requests.", derive_process=derived.tail(derived.e2e_scheduled, 0.9)),
     Metric("e2e_scheduled_p99_s", "s", "lower", "process", "End to end p99 from schedule",
-           "99th percentile of the end to end from schedule; needs 200 requests.", derive_process=_tail("e2e_scheduled_s", 0.99)),
+           "99th percentile of the end to end from schedule; needs 200 requests.", derive_process=derived.tail(derived.e2e_scheduled, 0.99)),
     Metric("ramp_s", "s", None, "process", "Ramp", "Time over which a closed loop grew to its concurrency."),
     Metric("arrival_rate", "1/s", None, "process", "Arrivals", "Requests sent / time, of an open loop."),
     Metric("arrival_dispersion", "ratio", None, "process", "Dispersion of arrivals",
@@ -329,12 +205,12 @@ _ALL = (
            exact=True),
     Metric("cost_per_million_tokens", "currency", "lower", "process", "Cost per 1M tokens",
            "Price of an hour / tokens of an hour × 1,000,000, at the measured output throughput: while busy. Of tokens trained on where "
-           "the case trains. In the currency of the price.", derive_process=_cost_per_million_tokens),
+           "the case trains. In the currency of the price.", derive_process=derived.cost_per_million_tokens),
     Metric("energy_j", "J", "lower", "process", "Energy",
            "Energy of the device from the end of the warm-up to the end of the case; `energy_method` says how it was measured, and what "
            "else it holds."),
     Metric("energy_per_token_j", "J", "lower", "process", "Energy per token",
-           "Energy / output tokens of the successful requests, or tokens trained on.", derive_process=_energy_per_token),
+           "Energy / output tokens of the successful requests, or tokens trained on.", derive_process=derived.energy_per_token),
     Metric("harness_token_s", "s", "lower", "process", "Harness per token",
            "The harness's own cost per token, calibrated against an engine that takes no time."),
     Metric("harness_request_s", "s", "lower", "process", "Harness per request",

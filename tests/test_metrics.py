@@ -6,7 +6,7 @@ from fakes import make_measurement, make_request
 from results.caveats import CAVEATS, sentence
 from results.format import quantity
 from results.metrics import METRICS, process_value, request_values
-from results.records import RowWarning
+from results.records import Request, RowWarning
 
 
 def test_several_tokens_in_one_event_are_no_single_token() -> None:
@@ -172,3 +172,12 @@ def test_nothing_is_divided_by_no_tokens() -> None:
 def test_money_is_shown_without_a_unit() -> None:
     assert quantity(1.2345, METRICS["cost_per_million_tokens"].unit) == "1.23"
     assert quantity(0.0004567, "currency", 0.0004, 0.0005) == "0.000457 [0.0004, 0.0005]"
+
+
+def test_sequences_of_one_batch_are_one_value_of_a_tail() -> None:
+    def batches(count: int, size: int) -> tuple[Request, ...]:
+        return tuple(make_request(f"q{n}-{k}", sent_s=float(n), ttft_s=0.1 + n / 1000) for n in range(count) for k in range(size))
+
+    assert process_value("ttft_p90_s", make_measurement("m", requests=batches(3, 8))) is None
+    alone = process_value("ttft_p90_s", make_measurement("m", requests=batches(20, 1)))
+    assert alone == pytest.approx(process_value("ttft_p90_s", make_measurement("m", requests=batches(20, 4))))

@@ -53,12 +53,13 @@ def table(columns: Iterable[Column], leading: int = 0) -> Table:
     shown = [column for column in columns if any(map(len, column.cells))]
     made = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), leading=leading, header_style="bold")
     for column in shown:
-        lines = [line for cell in column.cells for line in str(cell).split("\n")]
+        words = column.header.split() if column.wraps else [column.header]
+        lines = [*words, *(line for cell in column.cells for line in str(cell).split("\n") if not column.wraps)]
         made.add_column(
             column.header,
             justify=column.justify,  # type: ignore[arg-type]
             no_wrap=not column.wraps,
-            min_width=column.wraps or max(map(cell_len, lines)),
+            min_width=max(column.wraps, *map(cell_len, lines)),
             overflow="fold",
         )
     for cells in zip(*(column.cells for column in shown), strict=True):

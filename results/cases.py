@@ -1,5 +1,6 @@
 """What is to be measured: a case's identity, and how often, how long and under which names a run measures it."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import FiniteFloat
@@ -51,8 +52,8 @@ class Sampling(Record):
 
     @property
     def label(self) -> str:
-        """Short, such as `T0.7`."""
-        return f"T{self.temperature:g}"
+        """Short, such as `T0.7`, or `T0.7 top-p 0.5` where more differs from what goes without saying."""
+        return " ".join([f"T{self.temperature:g}", *_differing(self, _SAMPLING_WORDS)])
 
 
 class Training(Record):
@@ -74,7 +75,27 @@ class Training(Record):
     def label(self) -> str:
         """Short, such as `lora16 2×128`, or `lora16 2×2048 ×8` with accumulation."""
         more = f" ×{self.accumulation}" if self.accumulation > 1 else ""
-        return f"lora{self.rank} {self.batch}×{self.sequence_tokens}{more}"
+        return " ".join([f"lora{self.rank} {self.batch}×{self.sequence_tokens}{more}", *_differing(self, _TRAINING_WORDS)])
+
+
+_SAMPLING_WORDS = {"top_p": "top-p", "top_k": "top-k", "repetition_penalty": "penalty", "seed": "seed"}
+_TRAINING_WORDS = {
+    "alpha": "alpha",
+    "dropout": "dropout",
+    "learning_rate": "rate",
+    "steps": "steps",
+    "checkpointing": "checkpointing",
+}
+
+
+def _differing(record: Record, words: Mapping[str, str]) -> list[str]:
+    """Each of these fields whose value is not the default, such as `top-p 0.5` or `no checkpointing`."""
+    values = {
+        word: getattr(record, name)
+        for name, word in words.items()
+        if getattr(record, name) != type(record).model_fields[name].default
+    }
+    return [f"no {word}" if value is False else f"{word} {value:.15g}" for word, value in values.items()]
 
 
 class Case(Record):

@@ -279,8 +279,8 @@ def _case_rows(planned: PlannedCase, a: _Side, b: _Side) -> list[ComparisonRow]:
     estimates_a, estimates_b = a.estimates(planned.case), b.estimates(planned.case)
     caveats = (a.caveats(case_id), b.caveats(case_id))
     for name, metric in METRICS.items():
-        if metric.margin is None and not metric.exact and name not in DESCRIBED:
-            continue
+        if name not in DESCRIBED and (metric.better is None or (metric.margin is None and not metric.exact)):
+            continue  # what is neither better nor worse, such as a price, is no one's verdict
         if name == "goodput_rps" and a.plans[case_id].limits != b.plans[case_id].limits:
             continue  # two goodputs under different limits are two metrics
         if name == "error_share" and planned.case.load is None:

@@ -18,8 +18,9 @@ CASE_FIELDS = (
     "workload", "prompt_format", "prompt_tokens", "output_tokens", "stop", "batch", "depth", "attention", "compile_mode", "kv_cache",
     "kv_dtype", "tensor_parallel", "draft_tokens",
 )  # fmt: skip
+SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "repetition_penalty")
 COLUMNS = (
-    "run", "case_id", "config_id", "model", "draft_model", "adapter", *CASE_FIELDS, "shape", "tags",
+    "run", "case_id", "config_id", "model", "draft_model", "adapter", "weights", *CASE_FIELDS, *SAMPLING_FIELDS, "training", "shape", "tags",
     "process", "started_at", "status", "metric", "unit", "value", "n", "warnings", "message",
 )  # fmt: skip
 
@@ -48,6 +49,11 @@ def _facts(planned: PlannedCase) -> dict[str, Any]:
     facts = {name: getattr(case, name) for name in CASE_FIELDS}
     ids: dict[str, str | None] = {"case_id": case.case_id, "config_id": case.config_id, "model": planned.model}
     ids |= {"draft_model": planned.draft_model, "adapter": planned.adapter_name}
+    ids |= {
+        "weights": "random" if case.has_random_weights else "stored",
+        "training": case.training.label if case.training else None,
+    }
+    facts |= {name: getattr(case.sampling, name, None) for name in SAMPLING_FIELDS}
     return ids | facts | {"shape": case.shape, "tags": " ".join(planned.tags)}
 
 

@@ -13,7 +13,7 @@ from results.metrics import METRICS, process_value, request_values
 from results.records import Failure, Measurement, Report, RowWarning, Score
 from results.stats import Estimate, estimate
 
-_MEMORY = ("peak_rss_bytes", "peak_device_bytes", "estimated_bytes", "weights_bytes")
+_MEMORY = ("peak_rss_bytes", "peak_device_bytes", "estimated_bytes", "load_peak_rss_bytes", "weights_bytes")
 _COST = ("energy_per_token_j", "cost_per_million_tokens", "quality")
 HEADLINES = {
     "single": (

@@ -139,6 +139,12 @@ ask("loaded", values={"load_s": 1.5})
 for number, _ in enumerate(job["cases"]):
     if refused and number == 1:
         continue
+    if number == 1 and MODE == "hangs at begin":
+        ask("phase", phase="prepare", done=0, total=1)
+        time.sleep(60)
+    if number == 1 and MODE == "refuses at begin":
+        ask("refused", case_id=os.environ["TEST_CASE_IDS"].split()[1], message="no such switch: leave it out.")
+        continue
     ask("case_started", case_id=os.environ["TEST_CASE_IDS"].split()[number], origin=time.perf_counter())
     ask("phase", phase="measure", done=0, total=1)
     if not (number == 1 and MODE == "no requests"):

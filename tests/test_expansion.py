@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
-from bench.expansion import Expansion, Machine, expand, with_load
+from bench.cases import Machine
+from bench.engines import support
+from bench.expansion import Expansion, expand, with_load
 from bench.serving import Serving
 from bench.suite import Suite
 from bench.weights import ResolvedModel
+from bench.worker import refusal
 from results.cases import Load
 from results.errors import UsageError
 
@@ -124,6 +127,91 @@ def test_an_open_loop_has_the_time_that_its_schedule_takes() -> None:
 def test_contradictions_and_unknown_names_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         expanded(**fields)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "rule", "left"),
+    [
+        ({"quantization": ["fp32", "bf16", "int8"]}, {"dtype": "fp32"}, ["bf16", "int8"]),
+        ({"quantization": ["fp32", "bf16", "int8"]}, {"dtype": "bf16"}, ["fp32"]),
+        ({"optimization": ["performance", "balanced"]}, {"quantization": "int8"}, ["bf16"]),
+        ({"optimization": ["performance", "balanced"]}, {"optimization": "performance"}, ["int8"]),
+        ({"engine": ["transformers", "llamacpp"]}, {"engine": "llamacpp", "dtype": "fp32"}, ["fp32"]),
+    ],
+)
+def test_excludes_match_what_a_case_computes_in(matrix: dict[str, Any], rule: dict[str, Any], left: list[str]) -> None:
+    found = expanded(matrix={"model": ["m"]} | matrix, exclude=[rule])
+    assert [one.case.quantization for one in found.planned] == left
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"adapter": "a"}, {"kv_cache": "static"}, {"kv_dtype": "fp16"}, {"compile": "default"}, {"log_probabilities": True},
+        {"prompt_cache": True}, {"batch": 2}, {"depth": 8}, {"temperature": 0.7}, {"draft": "d"}, {"prompt_tokens": 8},
+    ],
+)  # fmt: skip
+def test_fine_tuning_takes_no_switch_of_generating(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    if "adapter" in given:
+        (tmp_path / "adapter_config.json").write_text(
+            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "m"}'
+        )
+        (tmp_path / "adapter_model.safetensors").write_bytes(b"0")
+        given = {"adapter": str(tmp_path)}
+    expanded(workload={"finetune": {}})  # alone it is well
+    with pytest.raises(UsageError, match=f"leave {next(iter(given))} out"):
+        expanded(workload={"finetune": {}}, defaults=given)
+
+
+def test_fine_tuning_has_no_quality_pass_and_no_length_of_prompts() -> None:
+    for fields in ({"quality": ["heuristic-v1"]}, {"workload": {"prompt_tokens": 8, "finetune": {}}}):
+        with pytest.raises(UsageError, match=r"leave (quality|prompt_tokens) out"):
+            expanded(**{"workload": {"finetune": {}}} | fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"kv_cache": "dynamic"}, {}),
+        ({"kv_dtype": "bf16", "dtype": "bf16"}, {"dtype": "bf16"}),
+        ({"kv_cache": "static", "kv_dtype": "fp32"}, {"kv_cache": "static"}),
+        ({"kv_cache": "quantized"}, {"kv_cache": "quantized", "kv_dtype": "int4"}),
+        ({"compile": "default", "kv_cache": "static"}, {"compile": "default"}),
+    ],
+)
+def test_one_way_to_keep_the_cache_is_one_case(given: dict[str, Any], same: dict[str, Any]) -> None:
+    [one], [other] = expanded(defaults=given).planned, expanded(defaults=same).planned
+    assert (one.case.case_id, one.label) == (other.case.case_id, other.label)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kv_cache": "static"}, {"kv_cache": "off"}, {"kv_cache": "quantized", "kv_dtype": "fp8"}, {"kv_cache": "offloaded"},
+        {"compile": "default", "kv_cache": "dynamic"}, {"engine": "llamacpp", "kv_dtype": "fp32"},
+        {"kv_cache": "off", "kv_dtype": "fp32"}, {"engine": "llamacpp", "kv_cache": "dynamic"},
+    ],
+)  # fmt: skip
+def test_other_ways_to_keep_the_cache_stay_as_given(given: dict[str, Any]) -> None:
+    [one] = expanded(defaults=given).planned
+    assert (one.case.kv_cache, one.case.kv_dtype) == (given.get("kv_cache"), given.get("kv_dtype"))
+
+
+@pytest.mark.parametrize(("engine", "has_one"), [("transformers", False), ("llamacpp", True), ("openai", True), ("ollama", True)])
+def test_a_prompt_cache_is_refused_where_there_is_none(engine: str, has_one: bool) -> None:
+    [planned] = expanded(
+        defaults={"engine": engine, "prompt_cache": True} | ({"server": "vllm"} if engine == "openai" else {})
+    ).planned
+    reason = refusal(planned.case, support(engine))
+    assert reason is None if has_one else reason and "has no prompt cache: leave it out" in reason
+
+
+def test_a_server_has_no_random_weights() -> None:
+    with pytest.raises(UsageError, match="random weights take no adapter, draft or server"):
+        expanded(defaults={"engine": "openai", "server": "vllm", "weights": "random"}, matrix={"model": ["gemma-3-270m"]})
 
 
 def test_ollama_has_a_server_by_itself() -> None:

@@ -197,6 +197,20 @@ def test_a_case_that_the_engine_refuses_leaves_the_others(monkeypatch: pytest.Mo
     assert (refused.kind, refused.message) == ("unsupported", "no such switch: leave it out.")
 
 
+def test_a_case_refused_while_it_is_made_ready_costs_no_new_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = run("refuses at begin", monkeypatch)
+    assert [(type(one), one.case_id) for one in outcomes] == [
+        (Measurement, CASES[0].case_id), (Failure, CASES[1].case_id), (Measurement, CASES[2].case_id),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_case_that_is_late_to_begin_is_not_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = failure_of(run("hangs at begin", monkeypatch, timeout_s=1.5))
+    assert (failure.kind, failure.phase, failure.requests) == ("timeout", "prepare", ())
+    assert failure.message.startswith("Making the case ready took more than 1.5 s")
+
+
 @pytest.mark.slow
 def test_a_load_without_room_for_the_longest_context_says_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = tuple(make_case(engine="llamacpp", prompt_tokens=tokens) for tokens in (32, 9000, 512))

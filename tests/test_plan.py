@@ -35,6 +35,29 @@ def test_resuming_elsewhere_or_with_other_libraries_is_refused(suite: str, fact:
         rest_of(Report(run=changed), retry_failed=False)
 
 
+@pytest.mark.parametrize(
+    ("workload", "overrides", "packages"),
+    [
+        ("{finetune: {}}", {}, {"peft", "trl", "datasets"}),
+        ("{prompt_tokens: 16}", {"kv_cache": "quantized"}, {"optimum-quanto"}),
+        ("{prompt_tokens: 16}", {"attention": "flash-attention-2"}, {"flash-attn"}),
+        ("{prompt_tokens: 16}", {"quantization": "int8"}, {"bitsandbytes"}),
+        ("{prompt_tokens: 16}", {}, set()),
+    ],
+)
+def test_what_trains_or_quantizes_is_a_fact_that_resuming_heeds(
+    suite: str, workload: str, overrides: dict[str, str], packages: set[str]
+) -> None:
+    Path(suite).write_text(Path(suite).read_text().replace("{prompt_tokens: 16}", workload).replace("[4, 8]", "[4]"))
+    run = new_plan(suite, overrides, 7, ("bench",)).run
+    further = {"peft", "trl", "datasets", "optimum-quanto", "flash-attn", "bitsandbytes"}
+    assert run.environment.facts.keys() & further == packages
+    for package in packages:
+        changed = run.model_copy(update={"environment": Environment(facts=run.environment.facts | {package: "another"})})
+        with pytest.raises(NotComparableError, match=package):
+            rest_of(Report(run=changed), retry_failed=False)
+
+
 def test_other_kernels_do_not_hinder(suite: str) -> None:
     run = new_plan(suite, {}, 7, ("bench",)).run
     changed = run.model_copy(update={"environment": Environment(facts=run.environment.facts | {"kernel": "9.9"})})

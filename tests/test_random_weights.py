@@ -55,6 +55,10 @@ def test_how_weights_were_stored_is_no_part_of_an_architecture(tmp_path: Path) -
     saved = {"transformers_version": "5.1", "quantization_config": {"quant_method": "awq"}, "_name_or_path": "x"}
     plain = random_model(folder(tmp_path / "plain", LLAMA), "model")
     other = random_model(folder(tmp_path / "other", dict(reversed((LLAMA | stored | saved).items()))), "model")
+    parts = {"text_config": LLAMA, "towers": [LLAMA]}
+    of_parts = random_model(folder(tmp_path / "parts", LLAMA | parts), "model")
+    kept = {"text_config": LLAMA | stored | saved, "towers": [LLAMA | {"dtype": "bfloat16"}]}
+    assert random_model(folder(tmp_path / "kept", LLAMA | kept), "model").weights == of_parts.weights != plain.weights
     deeper = random_model(folder(tmp_path / "deeper", LLAMA | {"num_hidden_layers": 3}), "model")
     assert plain.weights == other.weights
     assert other.architecture == LLAMA

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from results.cases import Case, Load
+from results.cases import Case, Load, Sampling, Training
 from results.record import Record, digest
 from results.records import Report, Request, RowWarning, RunEvent, Score, Series
 
@@ -148,3 +148,35 @@ def test_labels_tell_configurations_and_loads_apart() -> None:
     ]  # fmt: skip
     assert len({make_planned(case).label for case in cases}) == len({case.case_id for case in cases}) == len(cases)
     assert len({case.config_id for case in cases}) == 5
+
+
+@pytest.mark.parametrize(
+    ("record", "changes", "label"),
+    [
+        (
+            Sampling(),
+            {"top_p": 0.5, "top_k": 40, "repetition_penalty": 1.0, "seed": 3},
+            "T0.7 top-p 0.5 top-k 40 penalty 1 seed 3",
+        ),
+        (
+            Training(batch=2, sequence_tokens=128, accumulation=1),
+            {
+                "checkpointing": False,
+                "learning_rate": 1e-4,
+                "steps": 40,
+                "dropout": 0.0,
+                "alpha": 16,
+                "accumulation": 4,
+                "rank": 8,
+            },
+            "lora8 2×128 ×4 alpha 16 dropout 0 rate 0.0001 steps 40 no checkpointing",
+        ),
+    ],
+)
+def test_labels_of_sampling_and_training_tell_what_differs(
+    record: Sampling | Training, changes: dict[str, float], label: str
+) -> None:
+    single = [record, *(record.model_copy(update={name: value}) for name, value in changes.items())]
+    assert len({one.label for one in single}) == len(single)
+    assert record.label in ("T0.7", "lora16 2×128")
+    assert record.model_copy(update=changes).label == label

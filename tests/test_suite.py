@@ -1,13 +1,15 @@
 """Suites: what they expand to, and one clear sentence for each way to write them wrong."""
 
 import json
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from bench.expansion import Machine, expand
+from bench.cases import Machine
+from bench.expansion import expand
 from bench.suite import Suite, anchor, find_suite, load_suite, schema_json, suite_hash
 from bench.weights import ResolvedModel
 from results.cases import PlannedCase
@@ -133,6 +135,19 @@ def test_a_wrong_suite_gets_one_sentence_with_its_place(
         plan(write(GOOD.replace(*change)))
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_the_words_that_yaml_takes_for_truth_values_are_words(write: Callable[[str], Path]) -> None:
+    bare = "include: [{model: gemma-3-270m, output_tokens: 64, kv_cache: off, attention: on}]"
+    suite = load_suite(write(re.sub("include: .*", bare, GOOD)))
+    assert (suite.include[0].kv_cache, suite.include[0].attention) == ("off", "on")
+    overridden = load_suite(write(re.sub("include: .*", bare, GOOD)), {"kv_cache": False})
+    assert overridden.defaults.kv_cache == "off"
+    assert overridden.include[0].attention == "on"  # it asks for the same cache, so it stays
+    listed = load_suite(write(GOOD.replace("dtype: [fp32, bf16]", "attention: [on, off]"))).source()["matrix"]["attention"]
+    assert listed == ["on", "off"]
+    with pytest.raises(UsageError, match="unknown kv_cache 'on'"):
+        load_suite(write(GOOD), {"kv_cache": True})
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,22 @@ def test_caches_that_cannot_be_had_are_refused(engine: Transformers) -> None:
     assert refused(engine, kv_dtype="fp32") == refused(engine, kv_cache="quantized", kv_dtype="fp8") == ""
 
 
+def test_a_model_with_a_state_of_its_own_kind_takes_no_choice_of_cache() -> None:
+    own = SimpleNamespace(_supports_default_dynamic_cache=lambda: False)
+    for changes in ({"kv_cache": "static"}, {"kv_dtype": "fp32"}, {"compile_mode": "default"}, {"depth": 8}):
+        assert "a state of its own kind" in (transformers_caches.unsupported(own, case_of(**changes)) or "")
+        assert transformers_caches.unsupported(tiny_model(), case_of(**changes)) is None
+    for kind in (None, "off"):
+        assert transformers_caches.unsupported(own, case_of(kv_cache=kind)) is None
+
+
+def test_a_case_whose_cache_the_model_cannot_have_never_begins(engine: Transformers, talker: Path) -> None:
+    session = loaded(engine, talker, case_of())
+    session._model._supports_default_dynamic_cache = lambda: False
+    with pytest.raises(UnsupportedError, match="depth out"):
+        session.begin(case_of(depth=8))
+
+
 # torch.compile
 
 
@@ -376,6 +392,13 @@ def test_drafts_change_no_token(
         else:
             assert 0 <= generation.values["accepted_draft_share"] < 1
     assert session.values()["weights_bytes"] == 2 * plain.values()["weights_bytes"]
+    if itself:
+        bare = loaded(engine, talker, case_of())
+        bare.generate(prompt := ask(session, TEXTS[2] * 3), 13, "length", time.perf_counter)
+        session.begin(case_of(draft="sha256:0", draft_tokens=3))
+        session.generate(prompt, 13, "length", time.perf_counter)
+        alone, both = (one.values()["kv_cache_bytes"] for one in (bare, session))
+        assert 1.8 * alone < both < 2.2 * alone
 
 
 def test_drafts_that_cannot_be_had_are_refused(engine: Transformers, talker: Path, tmp_path: Path) -> None:
@@ -456,9 +479,9 @@ class StandIn:
 
 
 @pytest.mark.parametrize(
-    ("name", "timing", "allocated"), [("cuda", "cuda_events", [700.0, 900.0]), ("mps", "mps_events", [700.0, 900.0])]
+    ("name", "timing", "allocated"), [("cuda", "cuda_events", [700.0, 900.0]), ("mps", "mps_events", [None, None])]
 )
-def test_a_device_tells_times_after_one_wait_and_its_peak(name: str, timing: str, allocated: list[float]) -> None:
+def test_a_device_tells_times_after_one_wait_and_its_peak(name: str, timing: str, allocated: list[float | None]) -> None:
     standin = StandIn()
     torch_with = SimpleNamespace(cuda=standin, mps=standin, zeros=lambda *_, **__: None, bool=None)
     device = DEVICES[name](torch_with, SimpleNamespace(type=name))
@@ -471,10 +494,20 @@ def test_a_device_tells_times_after_one_wait_and_its_peak(name: str, timing: str
     assert steps.times(5.0) == pytest.approx((5.01, 5.02))
     assert standin.waited == 1
     assert steps.tokens(8) == [1, 2]
-    assert [device.request_values()["request_peak_device_bytes"] for _ in range(2)] == allocated
+    assert [device.request_values().get("request_peak_device_bytes") for _ in range(2)] == allocated
     peaks = device.values()
     assert peaks["peak_torch_reserved_bytes"] == (1000.0 if name == "cuda" else 900.0)
     assert peaks.get("peak_torch_allocated_bytes") == (900.0 if name == "cuda" else None)
+
+
+@pytest.mark.parametrize(("name", "peak"), [("cuda", "peak_torch_allocated_bytes"), ("mps", "peak_torch_reserved_bytes")])
+def test_a_device_tells_its_peak_where_nothing_was_requested(name: str, peak: str) -> None:
+    standin = StandIn()
+    device = DEVICES[name](SimpleNamespace(cuda=standin, mps=standin), SimpleNamespace(type=name))
+    device.begin()
+    device.wait()
+    assert standin.waited == 1
+    assert device.values()[peak] == 700.0
 
 
 def test_a_sequence_has_the_events_of_its_own_tokens() -> None:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from fakes import make_case
 from tiny_gemma import make_tiny_gemma, tiny_model
 
-from bench.engines.protocol import TrainingStep, UnsupportedError
-from bench.engines.transformers_training import TARGETS, loss_of, sequences, train
+from bench.engines.protocol import Source, TrainingStep, UnsupportedError
+from bench.engines.transformers import Transformers
+from bench.engines.transformers_training import TARGETS, loss_of, on_one_device, sequences, train
 from results.cases import Training
 
 pytestmark = pytest.mark.slow
@@ -22,9 +24,12 @@ def ticks() -> object:
     return lambda: float(next(now))
 
 
+def nothing(*_: object) -> None: ...
+
+
 def test_twenty_steps_lower_the_loss_on_a_batch_that_is_never_trained_on() -> None:
     steps: list[TrainingStep] = []
-    values = train(tiny_model(), letters, SMALL, 7, ticks(), steps.append)  # type: ignore[arg-type]
+    values = train(tiny_model(), letters, SMALL, 7, ticks(), nothing, nothing, steps.append)  # type: ignore[arg-type]
     assert len(steps) == SMALL.steps
     assert [(one.started, one.ended) for one in steps] == [(2.0 * n, 2.0 * n + 1) for n in range(20)]
     assert {one.tokens for one in steps} == {64}
@@ -35,7 +40,7 @@ def test_twenty_steps_lower_the_loss_on_a_batch_that_is_never_trained_on() -> No
 def test_only_the_adapters_are_trained() -> None:
     model = tiny_model()
     before = model.model.layers[0].mlp.up_proj.weight.clone()
-    values = train(model, letters, SMALL, 7, ticks(), lambda _: None)  # type: ignore[arg-type]
+    values = train(model, letters, SMALL, 7, ticks(), nothing, nothing, nothing)  # type: ignore[arg-type]
     after = model.model.layers[0].mlp.up_proj.base_layer.weight
     assert bool((before == after).all())
     shapes = [
@@ -48,8 +53,45 @@ def test_only_the_adapters_are_trained() -> None:
 
 def test_accumulation_makes_one_step_of_several_batches() -> None:
     steps: list[TrainingStep] = []
-    train(tiny_model(), letters, SMALL.model_copy(update={"accumulation": 3, "steps": 2}), 7, ticks(), steps.append)  # type: ignore[arg-type]
+    several = SMALL.model_copy(update={"accumulation": 3, "steps": 2})
+    train(tiny_model(), letters, several, 7, ticks(), nothing, nothing, steps.append)  # type: ignore[arg-type]
     assert [one.tokens for one in steps] == [2 * 3 * 32] * 2
+
+
+def test_it_tells_when_it_begins_and_waits_for_the_device_at_both_ends_of_each_step() -> None:
+    told: list[str] = []
+    now = ticks()
+
+    def clock() -> float:
+        told.append("time")
+        return now()  # type: ignore[operator,no-any-return]
+
+    train(
+        tiny_model(), letters, SMALL.model_copy(update={"steps": 2}), 7, clock, lambda: told.append("wait"),
+        lambda: told.append("begun"), lambda _: told.append("step"),
+    )  # fmt: skip
+    assert told == ["begun", *["wait", "time", "wait", "time", "step"] * 2]
+
+
+@pytest.mark.parametrize(("found", "used"), [(0, 0), (1, 1), (2, 1)])
+def test_several_gpus_train_as_one(found: int, used: int, tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
+    arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True)
+    arguments._n_gpu = found
+    assert on_one_device(arguments).n_gpu == used
+    assert arguments.train_batch_size == 4
+
+
+def test_the_weights_are_those_that_were_loaded(tiny_gemma: Path) -> None:
+    case = make_case(purpose="finetune", training=SMALL, prompt_tokens=None, output_tokens=0, source_precision=None)
+    session = Transformers().load(Source(tiny_gemma), case)
+    session.begin(case)
+    loaded = session.values()["weights_bytes"]
+    session.train(SMALL.model_copy(update={"steps": 1}), 7, ticks(), nothing, nothing)  # type: ignore[arg-type]
+    values = session.values()
+    assert values["trainable_parameters"] > 0
+    assert values["weights_bytes"] == loaded
 
 
 def test_sequences_have_their_length_and_differ() -> None:
@@ -80,4 +122,4 @@ def test_a_model_without_such_layers_is_refused() -> None:
             self.config = {"model_type": "other"}
 
     with pytest.raises(UnsupportedError, match="finds none of its layers"):
-        train(Other(), letters, SMALL, 0, ticks(), lambda _: None)  # type: ignore[arg-type]
+        train(Other(), letters, SMALL, 0, ticks(), nothing, nothing, nothing)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.adapters import Adapter
 from bench.engines import support
+from bench.engines.protocol import Support
 from bench.quantizations import OPTIMIZATIONS, dtype_of
 from bench.servers import named
 from bench.suite import SETTINGS, Suite
@@ -16,6 +17,8 @@ from results.errors import UsageError
 UNKNOWN = "unknown"
 DRAFT_TOKENS = 5
 """Drafted at a time unless given."""
+QUANTIZED_KV = "int4"
+"""The format of a quantized KV cache unless given."""
 SAMPLING = ("temperature", "top_p", "top_k", "repetition_penalty")
 
 
@@ -66,6 +69,7 @@ def planned_case(suite: Suite, point: dict[str, Any], tags: tuple[str, ...], par
         device = able.devices[0]
     threads = machine.threads if point["threads"] == "auto" else point["threads"]
     dtype, quantization = _precision(point, parts, able.weights)
+    kv_cache, kv_dtype = _cache(point, able, dtype)
     training = Training(**workload.finetune.model_dump()) if workload.finetune else None
     case = Case(
         weights=model.weights,
@@ -96,8 +100,8 @@ def planned_case(suite: Suite, point: dict[str, Any], tags: tuple[str, ...], par
         draft_tokens=point.get("draft_tokens", DRAFT_TOKENS) if parts.draft else None,
         attention=point.get("attention"),
         compile_mode=point.get("compile"),
-        kv_cache=point.get("kv_cache"),
-        kv_dtype=point.get("kv_dtype"),
+        kv_cache=kv_cache,
+        kv_dtype=kv_dtype,
         tensor_parallel=point["tensor_parallel"],
         adapter=parts.adapter.digest if parts.adapter else None,
     )
@@ -114,15 +118,29 @@ def planned_case(suite: Suite, point: dict[str, Any], tags: tuple[str, ...], par
     )  # fmt: skip
 
 
+def _cache(point: dict[str, Any], able: Support, dtype: str) -> tuple[str | None, str | None]:
+    """(kind, format) of the KV cache, one pair for each measurement: what an engine that has the kinds does anyway is `None`."""
+    kind, form = point.get("kv_cache"), point.get("kv_dtype")
+    if "kv_cache" not in able.switches or kind == "off":
+        return kind, form
+    if kind == "quantized":
+        return kind, form or QUANTIZED_KV
+    own = "static" if point.get("compile") else "dynamic"
+    return None if kind == own else kind, None if form == dtype else form
+
+
+def computed_in(point: dict[str, Any]) -> str:
+    """The type of computing that a point means, given or not."""
+    form = support(point["engine"]).weights
+    unless_given = {"served": UNKNOWN, "gguf": "fp32", "folder": dtype_of(point.get("quantization", "fp32"))}
+    return str(point.get("dtype", unless_given[form]))
+
+
 def _precision(point: dict[str, Any], parts: Parts, form: str) -> tuple[str, str]:
     """(type of computing, format of the weights)."""
-    if form == "served":
-        return point.get("dtype", UNKNOWN), point.get("quantization", UNKNOWN)
-    if form == "gguf":
-        stored = parts.model.stored or (UNKNOWN if "quantization" not in point else "")
-        return point.get("dtype", "fp32"), point.get("quantization", stored)
-    dtype = point.get("dtype", dtype_of(point.get("quantization", "fp32")))
-    return dtype, point.get("quantization", dtype)
+    dtype = computed_in(point)
+    stored = {"served": UNKNOWN, "gguf": parts.model.stored or UNKNOWN, "folder": dtype}
+    return dtype, point.get("quantization", stored[form])
 
 
 def _sampling(suite: Suite, point: dict[str, Any]) -> Sampling | None:
@@ -186,13 +204,28 @@ def _check(suite: Suite, point: dict[str, Any], case: Case) -> None:
         raise UsageError(f"{suite.name}: a trace says itself what its prompts are: leave chat, turns and shared prefixes out.")
     if case.load is None and (case.turns > 1 or case.prefix_hit_rate):
         raise UsageError(f"{suite.name}: turns and shared prefixes are parts of a load: give concurrency or rate.")
-    if case.training and (case.load or case.sampling or case.batch > 1 or case.depth or case.draft):
-        raise UsageError(f"{suite.name}: workload.finetune trains: leave loads, sampling, batch, depth and draft out.")
+    if case.training and (ignored := _ignored_in_training(suite, point, case)):
+        raise UsageError(f"{suite.name}: workload.finetune trains, with adapters of its own: leave {', '.join(ignored)} out.")
     if case.batch > 1 and case.load:
         raise UsageError(f"{suite.name}: batch is of engines in process, concurrency of servers: give one of them.")
     if case.depth and case.prompt_format == "chat":
         raise UsageError(f"{suite.name}: depth fills the KV cache with plain text: set workload.prompt_format to plain.")
     if "draft_tokens" in point and not case.draft:
         raise UsageError(f"{suite.name}: draft_tokens needs a model that drafts: give draft.")
-    if case.has_random_weights and (case.adapter or case.target or case.draft):
+    if point["weights"] == "random" and (case.adapter or case.target or case.draft):
         raise UsageError(f"{suite.name}: random weights take no adapter, draft or server: leave `weights: random` out there.")
+
+
+_NO_PART_OF_TRAINING = {
+    "load": "concurrency, rate or trace", "sampling": "temperature", "batch": "batch", "depth": "depth", "draft": "draft",
+    "compile_mode": "compile", "kv_cache": "kv_cache", "kv_dtype": "kv_dtype", "prompt_cache": "prompt_cache",
+    "log_probabilities": "log_probabilities", "adapter": "adapter", "prompt_format": "prompt_format",
+}  # fmt: skip
+"""Fields of a case that only generating heeds, and what a suite calls them."""
+
+
+def _ignored_in_training(suite: Suite, point: dict[str, Any], case: Case) -> list[str]:
+    found = [word for name, word in _NO_PART_OF_TRAINING.items() if getattr(case, name) != Case.model_fields[name].default]
+    if suite.workload.prompt_tokens or "prompt_tokens" in point:
+        found.append("prompt_tokens")
+    return found + (["quality"] if suite.quality else [])

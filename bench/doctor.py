@@ -175,7 +175,8 @@ def project_defaults(folder: Path) -> list[Finding]:
         remedy = f"{OWN} or [tool.gemmeter] of {SHARED} can hold {', '.join(Project.model_fields)}"
         return [Finding("project", "ok", "no defaults in this folder", remedy)]
     given = found.project.model_dump(mode="json", exclude_unset=True)
-    said = ", ".join(f"{name} = {value}" for name, value in given.items()) or "nothing"
+    shown = {"tags": " ".join(found.project.tags), "memory_limit": quantity(found.project.memory_limit, "B")}
+    said = ", ".join(f"{name} = {shown.get(name, value)}" for name, value in given.items()) or "nothing"
     findings = [Finding("project", "ok", f"{found.path.name} says {said}")]
     if found.shadowed:
         findings.append(Finding("project", "note", f"[tool.gemmeter] of {SHARED} counts for nothing", f"leave it, or {OWN}, out"))

@@ -3,13 +3,12 @@
 `docs/estimates.md` says where each figure comes from and how far it was off where it was measured.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.architecture import Architecture
+from bench.context import context_of as context_of
 from bench.engines import support
 from bench.level_sizes import FLOATS
-from bench.worker import CONTEXT_TOKENS
 from results.cases import Case, MemoryEstimate, PlannedCase, Training
 from results.format import quantity
 
@@ -93,11 +92,6 @@ def unfit(planned: PlannedCase) -> str | None:
 def tokens_of(case: Case) -> int:
     """Tokens that one sequence has at its end."""
     return (case.depth + (case.prompt_tokens or PROMPT_TOKENS) + case.output_tokens) * case.turns
-
-
-def context_of(cases: Iterable[Case]) -> int:
-    """Room for each sequence that engines of GGUF files make, as a power of two, where these cases share a load."""
-    return max(CONTEXT_TOKENS, 1 << (max(map(tokens_of, cases)) + 63).bit_length())
 
 
 def _weights_bytes(case: Case, architecture: Architecture, stored: Stored | None, level: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.adapters import Adapter, resolve_adapter
-from bench.cases import Machine, Parts, load_of, planned_case, target_of, with_optimization
+from bench.cases import Machine, Parts, computed_in, load_of, planned_case, target_of, with_optimization
 from bench.engines import support
 from bench.engines.protocol import Server
 from bench.random_weights import random_model
@@ -198,13 +198,15 @@ def _points(suite: Suite) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]
                 raise UsageError(f"{suite.name}: matrix.{name}[{position}]: repeats {value!r}: remove one of the two.")
     unused = dict(enumerate(suite.exclude))
     for indices in itertools.product(*(range(len(values)) for values in axes.values())) if axes else ():
-        point = {name: axes[name][index] for name, index in zip(axes, indices, strict=True)}
-        hits = [n for n, rule in enumerate(suite.exclude) if _matches(rule, {"dtype": "fp32"} | base | point)]
+        given = base | {name: axes[name][index] for name, index in zip(axes, indices, strict=True)}
+        point = with_optimization(suite, given)
+        meant = point | {"dtype": computed_in(point)} if suite.exclude else point
+        hits = [n for n, rule in enumerate(suite.exclude) if _matches(rule, meant)]
         for hit in hits:
             unused.pop(hit, None)
         if not hits:
             where = f"matrix.model[{indices[list(axes).index('model')]}]" if "model" in axes else "defaults.model"
-            yield where, (), with_optimization(suite, _complete(suite, base | point, "matrix"))
+            yield where, (), _complete(suite, point, "matrix")
     if unused:
         raise UsageError(f"{suite.name}: exclude[{min(unused)}]: matches no case of the matrix: correct or remove it.")
     for row, include in enumerate(suite.include):

@@ -14,7 +14,7 @@ def measure_training(
     session: Session, planned: PlannedCase, process: int, seed: int, origin: float, tools: Instruments,
     phase: Callable[[str, int, int], None], tell: Callable[[Request], None],
 ) -> None:  # fmt: skip
-    """Train, and tell each step as it ends.
+    """Train, and tell each step as it ends. The phase is "prepare" until the first step, and "train" from there.
 
     Args:
         process: the round; each trains on data of its own.
@@ -35,8 +35,11 @@ def measure_training(
         if done < training.steps:
             phase("train", done, training.steps)
 
-    phase("train", 0, training.steps)
-    session.train(training, int(digest([seed, planned.case.case_id, process]), 16), tools.clock, ended)
+    def begun() -> None:
+        phase("train", 0, training.steps)
+
+    phase("prepare", 0, training.steps)
+    session.train(training, int(digest([seed, planned.case.case_id, process]), 16), tools.clock, begun, ended)
 
 
 def record(step: TrainingStep, index: int, origin: float, tools: Instruments) -> Request:

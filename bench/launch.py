@@ -37,7 +37,7 @@ from results.records import Failure, Measurement
 
 WORKER = (sys.executable, "-P", "-m", "bench.worker")
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
-RENEWS = ("hello", "case_started", "loaded", "case_done")
+RENEWS = ("hello", "case_started", "loaded", "case_done", "refused")
 """Events from which on the load, or the next case, has its whole time."""
 LONGEST_LINE = 2**24
 BACKLOG = 100
@@ -191,7 +191,7 @@ class _Worker:
             raise WorkerEnded("bad_output", f"The worker sent a wrong event ({type(error).__name__}): {FAULT}") from error
         if event["event"] in ("phase", "case_started"):
             self._said = os.fstat(self._stderr.fileno()).st_size
-        if event["event"] in ("loaded", "case_done") and self._events.left:
+        if event["event"] in ("loaded", "case_done", "refused") and self._events.is_loaded and self._events.left:
             self._sampler.limit_bytes = self._events.left[0].memory_limit_bytes
         if event["event"] in WAITS:
             self._commands.put(GO_ON)
@@ -227,7 +227,7 @@ class _Worker:
             line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             planned = next(iter(self._events.left), self._job.cases[-1])
-            raise late("The case" if self._events.in_case else "The load", planned.timeout_s) from None
+            raise late(self._events.doing, planned.timeout_s) from None
         if self._ended_by:
             raise self._ended_by
         if line is None:

@@ -17,7 +17,7 @@ from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
 from bench.model_config import configuration, stored
 from bench.project import Project, with_defaults
-from bench.quantizations import LEVELS
+from bench.quantizations import packages_of
 from bench.schedule import Batch, load_id, pending, rounds
 from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
@@ -153,7 +153,7 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
     expansion = expand(suite, this_machine(), resolve, given)
     here, there = _environment(expansion).facts, run.environment.facts
     packages = {package for planned in run.planned for package in support(planned.case.engine).packages}
-    packages |= {level.package for level in LEVELS.values() if level.package}
+    packages |= {package for planned in run.planned for package in packages_of(planned.case)}
     told = (here.keys() | there.keys()) - environment(()).facts.keys()
     if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages | told if here.get(key) != there.get(key)):
         raise NotComparableError(
@@ -176,8 +176,9 @@ def _environment(expansion: Expansion) -> Environment:
         (case.engine, Source(server=expansion.servers.get(case.target or ""), model=expansion.models[case.weights].reference))
         for case in cases
     )  # fmt: skip
-    makers = [LEVELS[case.quantization].package for case in cases if case.quantization in LEVELS]
-    found = environment(dict.fromkeys(case.engine for case in cases), asked, [maker for maker in makers if maker])
+    found = environment(
+        dict.fromkeys(case.engine for case in cases), asked, [name for case in cases for name in packages_of(case)]
+    )
     servers = expansion.servers.values()
     named = {f"{one.name} url": hashed(one.url) for one in servers} | {f"{one.name} preset": one.preset for one in servers}
     return Environment(facts=found.facts | named)

@@ -32,7 +32,7 @@ class Project(BaseModel):
     limits: Annotated[str, Field(min_length=1)] | None = None
     """What a request must keep to count for the goodput."""
     tags: tuple[str, ...] = ()
-    memory_limit: ByteSize | None = None
+    memory_limit: Annotated[ByteSize, Field(gt=0)] | None = None
     """Resident memory at which a case ends as `oom`."""
 
     @field_validator("store")

@@ -1,8 +1,12 @@
-"""The levels of quantization that suites name, and the tutorial's optimization levels. What an engine makes of a level is left to it."""
+"""The levels of quantization that suites name, the tutorial's optimization levels, and the packages that levels and switches need.
+
+What an engine makes of a level is left to it.
+"""
 
 from dataclasses import dataclass
 
 from bench.gguf_header import FORMATS
+from results.cases import Case
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,24 @@ and full weights in bf16."""
 def dtype_of(quantization: str) -> str:
     """The type of computing that goes with weights of this format unless a suite gives another."""
     return quantization if quantization in FLOATS else LEVELS[quantization].dtype if quantization in LEVELS else "fp32"
+
+
+SWITCH_PACKAGES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("attention", "flash-attention-2"): ("flash-attn",),
+    ("kv_dtype", "int4"): ("optimum-quanto",),
+    ("kv_dtype", "int2"): ("optimum-quanto",),
+}
+"""Distributions that a value of a case's field needs."""
+TRAINING_PACKAGES = ("peft", "trl", "datasets")
+ADAPTER_PACKAGES = ("peft",)
+
+
+def packages_of(case: Case) -> tuple[str, ...]:
+    """Distributions beside its engine's whose versions a case's figures depend on."""
+    made = LEVELS[case.quantization].package if case.quantization in LEVELS else None
+    switched = (names for (field, value), names in SWITCH_PACKAGES.items() if getattr(case, field) == value)
+    return (
+        *((made,) if made else ()),
+        *(name for names in switched for name in names),
+        *(TRAINING_PACKAGES if case.training else ADAPTER_PACKAGES if case.adapter else ()),
+    )

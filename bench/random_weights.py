@@ -79,8 +79,17 @@ def _of_folder(reference: str) -> ResolvedModel:
 def _resolved(name: str, reference: str, config: Mapping[str, Any], base: bool | None) -> ResolvedModel:
     if text := TEXT_PART.get(config["model_type"]):
         config = {**config.get("text_config", {}), "model_type": text}
-    architecture = {key: value for key, value in config.items() if key not in _NOT_ARCHITECTURE}
+    architecture = _architecture(config)
     return ResolvedModel(name, reference, RANDOM + digest(architecture), None, base, None, architecture=architecture)
+
+
+def _architecture(config: Any) -> Any:
+    """The configuration without what says how weights were stored, in its parts as well, such as `text_config`."""
+    if isinstance(config, list):
+        return [_architecture(part) for part in config]
+    if not isinstance(config, Mapping):
+        return config
+    return {key: _architecture(value) for key, value in config.items() if key not in _NOT_ARCHITECTURE}
 
 
 def _without_dimensions(reference: str, folder: Path) -> UsageError:

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, FiniteFloat, create_model
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, FiniteFloat, create_model
 
 from bench.catalog import catalog
 from bench.quantizations import NAMES, OPTIMIZATIONS
@@ -22,6 +22,15 @@ from results.validation import load_yaml, nearest, validate
 Dtype = Literal["fp32", "bf16", "fp16"]
 Quantization = Literal[NAMES]  # type: ignore[valid-type]
 Strict = ConfigDict(extra="forbid", frozen=True)
+WITH_WORDS = ("attention", "kv_cache")
+"""Axes with the words `on` and `off`, which YAML takes for true and false."""
+
+
+def _word(value: Any) -> Any:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+OnOff = BeforeValidator(_word)
 
 
 class Point(BaseModel):
@@ -43,9 +52,13 @@ class Point(BaseModel):
     optimization: Literal[tuple(OPTIMIZATIONS)] | None = Field(  # type: ignore[valid-type]
         None, description="A level of the Gemma tutorial, instead of quantization and dtype."
     )
-    attention: Attention | None = Field(None, description="The attention kernel; the engine's own choice unless given.")
+    attention: Annotated[Attention, OnOff] | None = Field(
+        None, description="The attention kernel; the engine's own choice unless given."
+    )
     compile: CompileMode | None = Field(None, description="The mode of torch.compile; not compiled unless given.")
-    kv_cache: KvCache | None = Field(None, description="How the KV cache is kept; the engine's own choice unless given.")
+    kv_cache: Annotated[KvCache, OnOff] | None = Field(
+        None, description="How the KV cache is kept; the engine's own choice unless given."
+    )
     kv_dtype: str | None = Field(None, min_length=1, description="The format of the KV cache, such as fp16, q8_0 or int4.")
     draft: str | None = Field(None, min_length=1, description="A smaller model that drafts tokens: speculative decoding.")
     draft_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Tokens drafted at a time; 5 unless given.")
@@ -210,6 +223,7 @@ def override(suite: Suite, overrides: dict[str, Any]) -> Suite:
     Excludes that name an overridden axis go, and so do includes that ask for another value of it.
     """
     data = suite.source()
+    overrides = overrides | {name: _word(overrides[name]) for name in WITH_WORDS if name in overrides}
     data["defaults"] = data.get("defaults", {}) | overrides
     data["exclude"] = [rule for rule in data.get("exclude", []) if not rule.keys() & overrides.keys()]
     axes = overrides.keys() - set(SETTINGS) - {"model"}

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.channel import Channel
 from bench.classify import EngineDiedError, EngineFailedError, StoppedError, classify
+from bench.context import context_of
 from bench.engines.protocol import Server, Source, Support
 from bench.page_cache import cached_share
 from bench.preparing import be_first_to_go
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from bench.engines.protocol import Engine, Session
     from bench.measure import Instruments
 
-CONTEXT_TOKENS = 4096
-"""Room per sequence that an engine makes unless a case needs more: the same for all shorter cases, as memory depends on it."""
 LINE_BYTES = 2**20
 """Requests go to the parent in lines of about this length; it takes longer ones for a worker gone mad."""
 
@@ -41,11 +40,13 @@ LINE_BYTES = 2**20
 SWITCHES = frozenset(
     {
         "batch", "depth", "sampling", "training", "draft", "attention", "compile_mode", "kv_cache", "kv_dtype", "tensor_parallel",
-        "adapter",
+        "adapter", "prompt_cache",
     }
 )  # fmt: skip
 """Fields of a case that only some engines can do: `Support.switches` names those of an engine."""
-SWITCH_WORDS = {"compile_mode": "compile", "training": "fine-tuning", "draft": "speculative decoding"}
+SWITCH_WORDS = {
+    "compile_mode": "compile", "training": "fine-tuning", "draft": "speculative decoding", "prompt_cache": "prompt cache",
+}  # fmt: skip
 
 
 class Job(BaseModel):
@@ -96,6 +97,7 @@ def main() -> None:
 def run(job: Job, channel: Channel) -> None:
     """Load, then measure each case."""
     from bench.engines import make_engine
+    from bench.engines.protocol import UnsupportedError
 
     channel.ask("phase", phase="load", done=0, total=1)
     with contextlib.ExitStack() as opened:
@@ -114,8 +116,10 @@ def run(job: Job, channel: Channel) -> None:
             values = {"import_s": import_s, "load_s": load_s} | ({} if cached is None else {"load_cached_share": cached})
             tools = _first_call(session, values, job, channel)
         for planned in job.cases:
-            with _stack_before(planned.timeout_s):
+            try:
                 _measure_case(session, planned, job, tools, channel)
+            except UnsupportedError as error:  # which costs no other case of this load
+                channel.ask("refused", case_id=planned.case.case_id, message=classify(error, planned.case.engine)[1])
 
 
 def _able(job: Job, engine: "Engine", channel: Channel) -> Job:
@@ -188,20 +192,27 @@ def source_of(job: Job) -> Source:
 
 
 def context_tokens(cases: Sequence[PlannedCase], trace: Path | None) -> int:
-    """Room per sequence that these cases need in one load: a power of two, so that few lengths make a difference."""
-    longest = max((one.case.depth + (one.case.prompt_tokens or 0) + one.case.output_tokens) * one.case.turns for one in cases)
-    if trace:
-        longest = max(longest, *(entry.prompt_tokens + entry.output_tokens for entry in read_trace(trace).entries))
-    return max(CONTEXT_TOKENS, 1 << (longest + 64 - 1).bit_length())
+    """Room per sequence that these cases, and the requests of this trace, need in one load."""
+    entries = read_trace(trace).entries if trace else ()
+    return context_of((one.case for one in cases), max((one.prompt_tokens + one.output_tokens for one in entries), default=0))
 
 
 def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel) -> None:
+    channel.ask("phase", phase="prepare", done=0, total=1)
+    with _stack_before(planned.timeout_s):
+        session.begin(planned.case)
+        gc.collect()
+    channel.ask("case_started", case_id=planned.case.case_id, origin=(origin := time.perf_counter()))
+    with _stack_before(planned.timeout_s):
+        _measure_begun(session, planned, job, tools, channel, origin)
+
+
+def _measure_begun(
+    session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel, origin: float
+) -> None:
     from bench.measure import measure, request_warnings
 
     case = planned.case
-    session.begin(case)
-    gc.collect()
-    channel.ask("case_started", case_id=case.case_id, origin=(origin := time.perf_counter()))
     requests: list[Request] = []
 
     def phase(name: str, done: int, total: int) -> None:

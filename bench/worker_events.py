@@ -20,6 +20,9 @@ WAITS = ("phase", "loaded", "case_started", "request", "requests", "case_done", 
 MEASURED = ("measure", "quality", "load", "train")
 """Phases in which the worker does what is counted: warm-ups are over."""
 
+PREPARING = "prepare"
+"""The phase between two cases, and before a training's first step."""
+
 
 class WorkerEvents:
     """One worker's account of its job.
@@ -39,11 +42,23 @@ class WorkerEvents:
         """Cases that are neither measured nor refused; the first is in hand, or the next."""
         self.phase, self.progress = "start", (0, 0)
         self.in_case = False
+        self._marked = False
         self._requests: list[Request] = []
         self._request_ids: set[str] = set()
         self._loaded: dict[str, float] | None = None
         self._loaded_rss: int | None = None
         self._started_at = now()
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded is not None
+
+    @property
+    def doing(self) -> str:
+        """What takes its time now, as the beginning of a sentence."""
+        if self.in_case:
+            return "The case"
+        return "Making the case ready" if self.is_loaded else "The load"
 
     @property
     def in_hand(self) -> PlannedCase | None:
@@ -64,8 +79,7 @@ class WorkerEvents:
             raise told(event["kind"], plain(str(event["message"])), self._last_words(), kernel_killed=self._kernel_killed())
         if name == "phase":
             self.phase, self.progress = str(event["phase"]), (int(event["done"]), int(event["total"]))
-            if self.phase in MEASURED and self.progress[0] == 0 and (planned := self.in_hand):
-                self._sampler.mark(None if planned.case.target else planned.case.device)
+            self._mark()
         elif name == "loaded":
             self._load(event)
         elif name == "case_started":
@@ -73,7 +87,7 @@ class WorkerEvents:
                 raise ValueError("not the case that was asked for")
             self._origin = float(event["origin"])
             self._started_at, self._requests, self.in_case = self._now(), [], True
-            self.phase = "warmup"
+            self.phase, self._marked = "warmup", False
             self._sampler.begin()
         elif name in ("request", "requests"):
             for one in event["requests"] if name == "requests" else [event["request"]]:
@@ -81,7 +95,9 @@ class WorkerEvents:
         elif name == "case_done":
             if not self.in_case or not self._requests:
                 raise ValueError("a case without requests")
-            return self._settled(self._measurement(event, self._sampler.end()))
+            measurement = self._measurement(event, self._sampler.end())
+            self._settle()
+            return measurement
         elif name == "refused":
             return self._refused(str(event["case_id"]), plain(str(event["message"])))
         elif name != "hello":
@@ -90,7 +106,7 @@ class WorkerEvents:
 
     def failures(self, kind: FailureKind, message: str, code: int | None, stderr: str) -> Iterator[Failure]:
         """Of the case in hand, or, when the load has failed, of every case that it failed for."""
-        for planned in self.left[:1] if self._loaded is not None else self._unloadable(kind):
+        for planned in self.left[:1] if self.is_loaded else self._unloadable(kind):
             yield self._failure(planned, kind, message, exit_code=code, stderr_tail=stderr, requests=tuple(self._requests))
 
     def _unloadable(self, kind: FailureKind) -> list[PlannedCase]:
@@ -100,6 +116,12 @@ class WorkerEvents:
         largest = context_tokens(self.left, self._job.trace)
         return [one for one in self.left if context_tokens([one], self._job.trace) == largest]
 
+    def _mark(self) -> None:
+        """What is counted begins once in a case: a load tells again and again that no request has ended yet."""
+        if self.phase in MEASURED and not self._marked and (planned := self.in_hand):
+            self._marked = True
+            self._sampler.mark(None if planned.case.target else planned.case.device)
+
     def _load(self, event: dict[str, Any]) -> None:
         self._loaded = {str(key): float(value) for key, value in event["values"].items()}
         if event.get("server_pid") is not None:
@@ -108,6 +130,7 @@ class WorkerEvents:
             self._loaded["load_peak_rss_bytes"] = float(peak)
         self._sampler.begin()
         self._loaded_rss = self._sampler.end().start_rss_bytes
+        self._prepare()
 
     def _add(self, request: Request) -> None:
         if request.request_id in self._request_ids:
@@ -120,14 +143,22 @@ class WorkerEvents:
             raise ValueError("more cases than were asked for")
         return self.left[0]
 
-    def _settled(self, measurement: Measurement) -> Measurement:
-        self.in_case, self.phase, self._requests = False, "between cases", []
+    def _settle(self) -> None:
         self.left.pop(0)
-        return measurement
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The worker makes the next case ready."""
+        self.in_case, self.phase, self._requests, self._started_at = False, PREPARING, [], self._now()
 
     def _refused(self, case_id: str, message: str) -> Failure:
-        if self._loaded is not None:
-            raise ValueError("a case refused after the load")
+        if self.is_loaded:
+            in_hand = self._next()
+            if in_hand.case.case_id != case_id:
+                raise ValueError("a case refused that is not in hand")
+            failure = self._failure(in_hand, "unsupported", message, requests=tuple(self._requests))
+            self._settle()
+            return failure
         planned = next((one for one in self.left if one.case.case_id == case_id), None)
         if planned is None:
             raise ValueError("a case refused that was not asked for")

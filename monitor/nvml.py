@@ -68,8 +68,15 @@ class Driver:
         return tuple(found)
 
     def processes(self, gpu: int) -> dict[int, int]:
-        """Memory in bytes of each process that computes there, by pid."""
-        return {one.pid: int(one.usedGpuMemory or 0) for one in self.ask("ComputeRunningProcesses", gpu) or ()}
+        """The same with 0 for what the driver does not tell."""
+        return {pid: used or 0 for pid, used in self.memory_by_process(gpu).items()}
+
+    def memory_by_process(self, gpu: int) -> dict[int, int | None]:
+        """Memory in bytes of each process that computes there, by pid; `None` where the driver does not tell it."""
+        return {
+            one.pid: None if one.usedGpuMemory is None else int(one.usedGpuMemory)
+            for one in self.ask("ComputeRunningProcesses", gpu) or ()
+        }
 
     def used_by(self, pids: Collection[int], visible: str | None = None) -> Chosen:
         """The GPUs on which these processes compute; in a container, where the driver may number processes otherwise, those
@@ -78,7 +85,7 @@ class Driver:
         Args:
             visible: the variable CUDA_VISIBLE_DEVICES, `None` where it is not set.
         """
-        used = tuple(gpu for gpu in range(self.count) if self.processes(gpu).keys() & set(pids))
+        used = tuple(gpu for gpu in range(self.count) if self.memory_by_process(gpu).keys() & set(pids))
         if used:
             return Chosen(used, _named(used))
         listed = self._listed(visible or "")
@@ -111,6 +118,12 @@ def driver() -> Driver | None:
         return Driver(pynvml)
     except pynvml.NVMLError:
         return None
+
+
+def processes_by_gpu() -> tuple[dict[int, int | None], ...]:
+    """`Driver.memory_by_process` of each of this machine's GPUs."""
+    found = driver()
+    return tuple(found.memory_by_process(gpu) for gpu in range(found.count)) if found else ()
 
 
 def gpus_of(pids: Collection[int]) -> tuple[Driver, Chosen] | tuple[None, None]:

@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from monitor import processes
-from monitor.devices import cpu_throttled_periods, device_processes, free_memory_bytes
+from monitor.devices import cpu_throttled_periods, free_memory_bytes
 from monitor.energy import Energy, Meter, local_meter
+from monitor.nvml import processes_by_gpu
 from monitor.thermal import Conditions, Track, Watch, local_watch
 from results.records import Series
 
@@ -73,7 +74,7 @@ class Sampler:
     def __init__(
         self, pid: int, starved: Callable[[int], None], floor_bytes: int, clock: Callable[[], float] = time.perf_counter,
         free_bytes: Callable[[], int] = free_memory_bytes, proc: Path = Path("/proc"),
-        on_device: Callable[[], dict[int, int] | None] = device_processes,
+        on_device: Callable[[], Sequence[dict[int, int | None]]] = processes_by_gpu,
         meter: Callable[[str | None, Collection[int], float], Meter | None] = local_meter,
         watch: Callable[[str | None, Collection[int]], Watch] = local_watch,
         exceeded: Callable[[int, int], None] = lambda held, limit: None,
@@ -218,12 +219,14 @@ class Sampler:
         self.seen.update(everyone, self._pids)
 
     def _sample_device(self) -> None:
-        """A tree that is not among the driver's pids (which a container may number otherwise) has unknown memory, not none."""
-        found = self._on_device() or {}
-        ours = [used for pid, used in found.items() if pid in self.seen]
-        if ours:
-            self._device_peak = max(sum(ours), self._device_peak or 0)
-            self._foreign = max(self._foreign, len(found) - len(ours))
+        """A tree that is not among the driver's pids (which a container may number otherwise), or of which the driver does not tell
+        all, has unknown memory, not none. Others count on the GPUs that the tree is on."""
+        gpus = [gpu for gpu in self._on_device() if gpu.keys() & self.seen]
+        used = [gpu[pid] for gpu in gpus for pid in gpu.keys() & self.seen]
+        known = [one for one in used if one is not None]
+        if known and len(known) == len(used):
+            self._device_peak = max(sum(known), self._device_peak or 0)
+        self._foreign = max(self._foreign, len({pid for gpu in gpus for pid in gpu} - self.seen))
 
     def _sample(self) -> int:
         """Resident bytes of the whole tree."""

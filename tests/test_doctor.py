@@ -53,7 +53,7 @@ def test_what_the_project_says_and_where(tmp_path: Path) -> None:
     assert (shared.state, shared.text) == ("ok", "pyproject.toml says price_per_hour = 1.5")
     write(tmp_path / "gemmeter.toml", 'tags = ["nightly"]\nmemory_limit = "1KiB"')
     own, shadowed = project_defaults(tmp_path)
-    assert own.text == "gemmeter.toml says tags = ['nightly'], memory_limit = 1024"
+    assert own.text == "gemmeter.toml says tags = nightly, memory_limit = 1 KiB"
     assert (shadowed.state, "pyproject.toml" in shadowed.text) == ("note", True)
     write(tmp_path / "gemmeter.toml", "pryce = 1")
     (wrong,) = project_defaults(tmp_path)

@@ -60,4 +60,4 @@ def test_the_gpus_of_a_tree(pids: set[int], visible: str | None, chosen: Chosen)
 
 def test_memory_by_process() -> None:
     driver = Driver(NvmlStandin(*GPUS))
-    assert [driver.processes(gpu) for gpu in range(3)] == [{7: 5, 8: 0}, {9: 5}, {}]
+    assert [driver.memory_by_process(gpu) for gpu in range(3)] == [{7: 5, 8: None}, {9: 5}, {}]

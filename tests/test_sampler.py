@@ -70,15 +70,19 @@ def test_a_whole_tree_is_summed_and_ended() -> None:
 def test_device_memory_is_unknown_where_the_driver_numbers_processes_otherwise() -> None:
     import os
 
-    def usage(found: dict[int, int] | None) -> tuple[int | None, int]:
-        sampler = Sampler(os.getpid(), lambda _: None, floor_bytes=0, on_device=lambda: found)
+    def usage(*gpus: dict[int, int | None]) -> tuple[int | None, int]:
+        sampler = Sampler(os.getpid(), lambda _: None, floor_bytes=0, on_device=lambda: gpus)
         sampler.begin()
         used = sampler.end()
         return used.peak_device_bytes, used.foreign_device_processes
 
-    assert usage(None) == (None, 0)
-    assert usage({999_999_999: 5}) == (None, 0)
-    assert usage({os.getpid(): 7, 999_999_999: 5}) == (7, 1)
+    own, other, third = os.getpid(), 999_999_999, 999_999_998
+    assert usage() == (None, 0)
+    assert usage({other: 5}) == (None, 0)
+    assert usage({own: 7, other: 5}) == (7, 1)
+    assert usage({own: 7, other: 5}, {own: 8, other: None}, {third: 1}) == (15, 1)
+    assert usage({own: None, other: 5}) == (None, 1)
+    assert usage({own: 7}, {own: None}) == (None, 0)
 
 
 class FakeMeter:

@@ -220,3 +220,14 @@ def test_exact_metrics_show_the_smallest_difference() -> None:
     text = drawn(comparison_table(compare(report("a", 2.0**30), report("b", 2.0**30 + 4096))), 200)
     assert "+4 KiB" in text
     assert "1 GiB" in text
+
+
+@pytest.mark.parametrize("width", range(60, 200, 7))
+def test_no_header_and_no_mark_is_cut_off_at_any_width(width: int) -> None:
+    report = make_report()
+    values = {"estimated_bytes": 1.7e9, "load_peak_rss_bytes": 2.1e9, "price_per_hour": 1.0}
+    measured = tuple(one.model_copy(update={"values": dict(one.values) | values}) for one in report.measurements)
+    shown = drawn(cases_table(summarize(report.model_copy(update={"measurements": measured}))), width)
+    words = {"Estimate", "Peak RSS", "Load peak", "Cost per 1M tokens", "Weights"}
+    assert {word for word in words if word not in " ".join(shown.split())} == set()
+    assert max(map(len, shown.splitlines())) <= width

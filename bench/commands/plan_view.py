@@ -61,7 +61,9 @@ def plan_view(suite: "Suite", planned: "Sequence[PlannedCase]", seed: int | None
         Group(*(_stacked(one) for one in rows)),
     )
     loads = sum(batch.process == 0 for batch in rounds(planned, 0))
-    count = f"{len(planned)} cases in {loads} loads, {sum(one.processes for one in planned)} measurements."
+    numbers = {"case": len(planned), "load": loads, "measurement": sum(one.processes for one in planned)}
+    cases, loaded, measured = (f"{number} {word}{'' if number == 1 else 's'}" for word, number in numbers.items())
+    count = f"{cases} in {loaded}, {measured}."
     notes = [f"{suite.name}: {suite.question}", *_notes(suite, planned, seed)]
     return Group(Text(notes[0]), Fitted(layouts), *map(Text, (count, *notes[1:])))
 

@@ -31,7 +31,7 @@ from results.record import Scalar
 
 WHEEL = "xllamacpp"
 QUANTIZATIONS = ("as stored", *LEVELS)
-SWITCHES = frozenset({"sampling", "depth", "attention", "kv_dtype", "draft", "tensor_parallel"})
+SWITCHES = frozenset({"sampling", "depth", "attention", "kv_dtype", "draft", "tensor_parallel", "prompt_cache"})
 KV_TYPES = {"fp32": "f32", "fp16": "f16"} | {name: name for name in ("bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")}
 """Formats of the KV cache and llama.cpp's names of them."""
 QUANTIZED_KV = frozenset(KV_TYPES) - {"fp32", "fp16", "bf16"}

@@ -116,7 +116,7 @@ class Ollama:
         quantizations=("as served",),
         log_probabilities=True,
         token_counts="usage",
-        switches=frozenset({"sampling"}),
+        switches=frozenset({"sampling", "prompt_cache"}),
         concurrent=True,
     )
 

@@ -138,7 +138,7 @@ class OpenAI:
         quantizations=("as served",),
         log_probabilities=True,
         token_counts="usage",
-        switches=frozenset({"sampling"}),
+        switches=frozenset({"sampling", "prompt_cache"}),
         concurrent=True,
     )
 

@@ -163,9 +163,14 @@ class TrainingStep:
 class Trainable(Protocol):
     """A session whose model can be fine-tuned."""
 
-    def train(self, training: Training, seed: int, clock: Clock, tell: Callable[[TrainingStep], None]) -> None:
+    def train(
+        self, training: Training, seed: int, clock: Clock, begun: Callable[[], None], tell: Callable[[TrainingStep], None]
+    ) -> None:
         """Fine-tune on generated data and tell each step, outside the time of any; `values` then has `fixed_loss_before` and
         `fixed_loss_after`, the loss on one batch that is never trained on.
+
+        Args:
+            begun: called once, when all is prepared and the first step comes next.
 
         Raises:
             GemmeterError: a package that training needs is missing.

@@ -32,6 +32,14 @@ def refusal(case: Case) -> str | None:
     return None
 
 
+def unsupported(model: Any, case: Case) -> str | None:
+    """Why the case asks for a KV cache that this model cannot have; `None` when it can."""
+    asked = case.kv_cache not in (None, "off") or case.kv_dtype or case.compile_mode or case.depth
+    if asked and not model._supports_default_dynamic_cache():
+        return "the model keeps a state of its own kind, not a KV cache: leave kv_cache, kv_dtype, compile and depth out."
+    return None
+
+
 def is_static(case: Case) -> bool:
     return case.kv_cache == "static" or (case.kv_cache is None and case.compile_mode is not None)
 

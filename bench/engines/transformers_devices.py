@@ -18,6 +18,9 @@ class Cpu:
     def ready(self) -> None:
         """Nothing runs on the device any more, and the next request's peak counts from now."""
 
+    def wait(self) -> None:
+        """Nothing runs on the device any more."""
+
     def steps(self, sequences: int, clock: Clock) -> Steps:
         return Steps(self._torch, self._device, sequences, clock)
 
@@ -39,6 +42,9 @@ class Cuda(Cpu):
 
     def ready(self) -> None:
         self._torch.cuda.reset_peak_memory_stats(self._device)
+        self.wait()
+
+    def wait(self) -> None:
         self._torch.cuda.synchronize(self._device)
 
     def steps(self, sequences: int, clock: Clock) -> Steps:
@@ -51,7 +57,7 @@ class Cuda(Cpu):
 
     def values(self) -> dict[str, float]:
         return {
-            "peak_torch_allocated_bytes": float(self._peak),
+            "peak_torch_allocated_bytes": float(max(self._peak, self._torch.cuda.max_memory_allocated(self._device))),
             "peak_torch_reserved_bytes": float(self._torch.cuda.max_memory_reserved(self._device)),
         }
 
@@ -66,14 +72,17 @@ class Mps(Cuda):
         self._torch.mps.empty_cache()
 
     def ready(self) -> None:
+        self.wait()
+
+    def wait(self) -> None:
         self._torch.mps.synchronize()
 
     def request_values(self) -> dict[str, float]:
         self._peak = max(self._peak, self._torch.mps.driver_allocated_memory())
-        return {"request_peak_device_bytes": float(self._peak)}
+        return {}
 
     def values(self) -> dict[str, float]:
-        return {"peak_torch_reserved_bytes": float(self._peak)}
+        return {"peak_torch_reserved_bytes": float(max(self._peak, self._torch.mps.driver_allocated_memory()))}
 
 
 DEVICES = {"cpu": Cpu, "cuda": Cuda, "mps": Mps}

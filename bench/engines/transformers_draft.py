@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from bench.engines import transformers_caches
 from bench.engines.protocol import Source, UnsupportedError
 from results.cases import Case
 
@@ -50,9 +51,19 @@ class Draft:
         settings.eos_token_id = None
         self.drafted = 0
         self.model.register_forward_pre_hook(self._count)
+        self._cache: Any = None
+        self.model.register_forward_hook(self._keep)
 
     def _count(self, *_: Any) -> None:
         self.drafted += 1  # one token comes of each time that it is run
+
+    def _keep(self, module: Any, arguments: Any, output: Any) -> None:
+        self._cache = output.past_key_values
+
+    def cache_bytes(self) -> int:
+        """Of the KV cache that its last request left, which is let go."""
+        cache, self._cache = self._cache, None
+        return transformers_caches.cache_bytes(cache) if cache is not None else 0
 
     def accepted_share(self, tokens: list[int]) -> dict[str, float]:
         """Of the request that ends now; each of its steps added what was accepted and one token of the model's own."""

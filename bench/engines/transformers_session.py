@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Any, Literal
 
-from bench.engines import transformers_attention, transformers_compile
+from bench.engines import transformers_attention, transformers_caches, transformers_compile
 from bench.engines.freed_memory import give_back
 from bench.engines.protocol import Clock, Generation, TrainingStep, UnsupportedError
 from bench.engines.transformers_caches import cache_bytes
@@ -94,7 +94,8 @@ class TransformersSession:
         if self._draft:
             values |= self._draft.accepted_share(tokens)
         if ready.cache is not None:
-            self._found["kv_cache_bytes"] = max(self._found.get("kv_cache_bytes", 0.0), float(cache_bytes(ready.cache)))
+            cached = cache_bytes(ready.cache) + (self._draft.cache_bytes() if self._draft else 0)
+            self._found["kv_cache_bytes"] = max(self._found.get("kv_cache_bytes", 0.0), float(cached))
         found = []
         for prompt, row in zip(prompts, output[:, width:].tolist(), strict=True):
             own, stopped = self._own(row, stop)
@@ -113,10 +114,14 @@ class TransformersSession:
         return row[:end], end is not None
 
     def values(self) -> dict[str, float]:
-        weights = weights_bytes(self._model) + (weights_bytes(self._draft.model) if self._draft else 0)
-        return {"weights_bytes": float(weights)} | self._device.values() | self._found
+        return {"weights_bytes": self._weights_bytes()} | self._device.values() | self._found
+
+    def _weights_bytes(self) -> float:
+        return float(weights_bytes(self._model) + (weights_bytes(self._draft.model) if self._draft else 0))
 
     def begin(self, case: Case) -> None:
+        if unsupported := transformers_caches.unsupported(self._model, case):
+            raise UnsupportedError(unsupported)
         self._found = {}
         self._take(case)
         if case.compile_mode or case.kv_cache == "quantized":
@@ -147,10 +152,14 @@ class TransformersSession:
             self._model, case, lambda text: self.encode(text, "plain"), 0 if pad is None else pad, self._eos, self._context_tokens
         )  # fmt: skip
 
-    def train(self, training: Training, seed: int, clock: Clock, tell: Callable[[TrainingStep], None]) -> None:
+    def train(
+        self, training: Training, seed: int, clock: Clock, begun: Callable[[], None], tell: Callable[[TrainingStep], None]
+    ) -> None:
         from bench.engines.transformers_training import train
 
-        self._found |= train(self._model, lambda text: self.encode(text, "plain"), training, seed, clock, tell)
+        weights = self._weights_bytes()  # of the model as it was loaded: training puts matrices of its own in
+        found = train(self._model, lambda text: self.encode(text, "plain"), training, seed, clock, self._device.wait, begun, tell)
+        self._found |= {"weights_bytes": weights} | found
 
     def close(self) -> None:
         """The model goes with the process."""

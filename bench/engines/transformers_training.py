@@ -21,12 +21,15 @@ Encode = Callable[[str], Sequence[int]]
 
 
 def train(
-    model: Any, encode: Encode, training: Training, seed: int, clock: Clock, tell: Callable[[TrainingStep], None]
-) -> dict[str, float]:
+    model: Any, encode: Encode, training: Training, seed: int, clock: Clock, wait: Callable[[], None], begun: Callable[[], None],
+    tell: Callable[[TrainingStep], None],
+) -> dict[str, float]:  # fmt: skip
     """Fine-tune the model in place.
 
     Args:
         encode: text → token ids with the special tokens of a beginning.
+        wait: returns when nothing runs on the model's device any more.
+        begun: called once, right before the first step.
         tell: called after each optimizer step, outside the time of any.
 
     Returns:
@@ -60,10 +63,10 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
             model=tuned,
-            args=_arguments(model, training, seed % 2**31, folder),
+            args=on_one_device(_arguments(model, training, seed % 2**31, folder)),
             train_dataset=Dataset.from_list([{"input_ids": one} for one in learned]),
             processing_class=_padding(),
-            callbacks=[_told(clock, length * training.batch * training.accumulation, tell)],
+            callbacks=[_told(clock, wait, length * training.batch * training.accumulation, begun, tell)],
         )
         trainer.train()
     tuned.eval()
@@ -123,6 +126,13 @@ def _arguments(model: Any, training: Training, seed: int, folder: str) -> Any:
     )
 
 
+def on_one_device(arguments: Any) -> Any:
+    """The arguments, for the device that the model is on: the trainer would copy it to every GPU and train a batch on each."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
+
+
 def _padding() -> Any:
     """A tokenizer that TRL takes its padding from; the data is tokenized already, and needs none."""
     from tokenizers import Tokenizer
@@ -133,20 +143,24 @@ def _padding() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<pad>")
 
 
-def _told(clock: Clock, tokens: int, tell: Callable[[TrainingStep], None]) -> Any:
+def _told(
+    clock: Clock, wait: Callable[[], None], tokens: int, begun: Callable[[], None], tell: Callable[[TrainingStep], None]
+) -> Any:
     """A callback of the trainer that takes the time at both ends of each optimizer step, and tells the step with its loss."""
-    import torch
     from transformers import TrainerCallback
 
     def now() -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        wait()
         return clock()
 
     class Told(TrainerCallback):  # type: ignore[misc]
         started = ended = 0.0
+        is_first = True
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
+            if self.is_first:
+                self.is_first = False
+                begun()
             self.started = now()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:

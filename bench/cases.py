@@ -112,6 +112,7 @@ def planned_case(suite: Suite, point: dict[str, Any], tags: tuple[str, ...], par
     return PlannedCase(
         case=case, model=model.name, base_model=model.base, tags=tags, limits=parts.limits,
         draft_model=parts.draft.name if parts.draft else None,
+        asked_threads=point["threads"] if case.threads and point["threads"] != "auto" else None,
         adapter_name=parts.adapter.name if parts.adapter else None,
         isolated=suite.isolation == "case" or training is not None,
         memory_limit_bytes=settings.pop("memory_limit", None), **settings,

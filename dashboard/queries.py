@@ -45,7 +45,7 @@ def runs_frame(runs: Iterable[RunSummary]) -> pd.DataFrame:
 def case_names(planned: Iterable[PlannedCase]) -> dict[str, str]:
     """Short names by case id, made of what differs between the cases; never the same name for two cases."""
     cases = {one.case.case_id: one for one in planned}
-    names = dict(zip(cases, _differing([_words(one) for one in cases.values()]), strict=True))
+    names = dict(zip(cases, _differing([one.words for one in cases.values()]), strict=True))
     same: dict[str, list[str]] = defaultdict(list)
     for case_id, name in names.items():
         same[name].append(case_id)
@@ -58,8 +58,8 @@ def case_names(planned: Iterable[PlannedCase]) -> dict[str, str]:
 
 def common_words(planned: Iterable[PlannedCase]) -> str:
     """What the short names leave out because it is the same everywhere; empty for a single case."""
-    rows = [_words(one) for one in planned]
-    shared = [column[0] for column in zip(*rows, strict=True) if len(set(column)) == 1]
+    rows = [one.words for one in planned]
+    shared = [column[0] for column in zip(*rows, strict=True) if len(set(column)) == 1 and column[0]]
     return plain(" ".join(shared)) if len(rows) > 1 else ""
 
 
@@ -206,16 +206,10 @@ def _measured(report: Report, purpose: str) -> list[Measurement]:
     return [measurement for measurement in report.measurements if measurement.case_id in wanted]
 
 
-def _words(planned: PlannedCase) -> tuple[str, ...]:
-    case = planned.case
-    level = case.dtype if case.quantization == case.dtype else f"{case.quantization}/{case.dtype}"
-    return (planned.model, case.engine, level, case.device, case.shape)
-
-
 def _differing(rows: Sequence[Sequence[str]]) -> list[str]:
     """Each row's words in the columns that are not the same in all rows; all words where there is one row."""
     columns = [number for number, column in enumerate(zip(*rows, strict=True)) if len(set(column)) > 1 or len(rows) == 1]
-    return [" ".join(row[number] for number in columns) for row in rows]
+    return [" ".join(word for number in columns if (word := row[number])) or row[-1] for row in rows]
 
 
 def _frame(rows: Sequence[Sequence[object]], columns: Collection[str]) -> pd.DataFrame:

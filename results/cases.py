@@ -235,6 +235,8 @@ class PlannedCase(Record):
     draft_model: str | None = None
     """The name of the model that drafts."""
     adapter_name: str | None = None
+    asked_threads: int | None = None
+    """`None`: the suite left it to the machine."""
     tags: tuple[str, ...] = ()
     processes: int = 1
     iterations: int = 1
@@ -264,16 +266,18 @@ class PlannedCase(Record):
     """In a process of its own, instead of sharing the load with the other cases of its configuration."""
 
     @property
-    def label(self) -> str:
-        """One line for people, such as `gemma-3-270m transformers fp32 cpu pp32 tg16`."""
+    def words(self) -> tuple[str, ...]:
+        """What tells cases apart for people, each at its place; empty where there is nothing to say."""
         case = self.case
         level = case.dtype if case.quantization == case.dtype else f"{case.quantization}/{case.dtype}"
-        parts = [
+        return (
             self.model,
             "random weights" if case.has_random_weights else "",
             f"+ {self.adapter_name}" if self.adapter_name else "",
             case.engine,
-            f"on {case.target}" if case.target else f"{level} {case.device}",
+            f"on {case.target}" if case.target else level,
+            "" if case.target else case.device,
+            f"{self.asked_threads} thread{'s' if self.asked_threads > 1 else ''}" if self.asked_threads else "",
             f"{case.slots} slots" if case.slots else "",
             f"tp{case.tensor_parallel}" if case.tensor_parallel > 1 else "",
             f"attention {case.attention}" if case.attention else "",
@@ -283,5 +287,9 @@ class PlannedCase(Record):
             "prompt cache" if case.prompt_cache else "",
             "log-probabilities" if case.log_probabilities else "",
             case.shape,
-        ]
-        return " ".join(part for part in parts if part)
+        )
+
+    @property
+    def label(self) -> str:
+        """One line for people, such as `gemma-3-270m transformers fp32 cpu pp32 tg16`."""
+        return " ".join(word for word in self.words if word)

@@ -11,8 +11,8 @@ from fakes import make_case, make_planned
 
 from bench.architecture import Architecture
 from bench.catalog import catalog
-from bench.dimensions import Layer, Linear, Part
 from bench.context import context_of
+from bench.dimensions import Layer, Linear, Part
 from bench.estimate import CPU_RUNTIME, CUDA_RUNTIME_BYTES, Stored, estimate, tokens_of, unfit
 from results.cases import Case, MemoryEstimate, Training
 
@@ -104,7 +104,7 @@ def test_rooms_are_powers_of_two() -> None:
     assert tokens_of(asked(turns=3)) == 3 * 48
     assert [context_of([asked(depth=depth)]) for depth in (0, 3984, 3985, 8080)] == [4096, 4096, 8192, 8192]
     assert context_of([asked(), asked(depth=8081)]) == 16384
-    assert [context_of([asked(prompt_tokens=None, output_tokens=tokens)]) for tokens in (4032, 4033)] == [4096, 8192]
+    assert [context_of([make_case(prompt_tokens=None, output_tokens=tokens)]) for tokens in (4032, 4033)] == [4096, 8192]
     assert context_of([asked()], longest_request=5000) == 8192
 
 

@@ -99,8 +99,8 @@ class Running:
         return found[0]
 
     def in_the_midst(self) -> None:
-        """Wait until a client has been sending for some seconds."""
-        wait_until(lambda: any(time.time() - one.create_time() > 4 for one in alive(self.mark, "bench.client")), 90)
+        """Wait until a client has been there for some seconds: it has started, and warm-ups are over."""
+        wait_until(lambda: any(time.time() - one.create_time() > 6 for one in alive(self.mark, "bench.client")), 90)
 
     def end(self, seconds: float = 90) -> tuple[int, str]:
         output, errors = self.process.communicate(timeout=seconds)

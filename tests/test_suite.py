@@ -10,7 +10,7 @@ import pytest
 
 from bench.cases import Machine
 from bench.expansion import expand
-from bench.suite import Suite, anchor, find_suite, load_suite, schema_json, suite_hash
+from bench.suite import Suite, anchor, find_suite, load_suite, schema_json, suite_hash, suite_names
 from bench.weights import ResolvedModel
 from results.cases import PlannedCase
 from results.errors import UsageError
@@ -210,3 +210,9 @@ def test_a_suite_survives_its_stored_form(write: Callable[[str], Path]) -> None:
 
 def test_the_published_schema_is_in_step() -> None:
     assert (files("suites") / "suite.schema.json").read_text() == schema_json() + "\n"
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_cases_of_a_built_in_suite_have_labels_of_their_own(name: str) -> None:
+    labels = [one.label for one in expand(load_suite(find_suite(name)), MACHINE, resolve).planned]
+    assert len(set(labels)) == len(labels)

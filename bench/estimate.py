@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 
 from bench.architecture import Architecture
-from bench.context import context_of as context_of
+from bench.context import context_of
 from bench.engines import support
 from bench.level_sizes import FLOATS
 from results.cases import Case, MemoryEstimate, PlannedCase, Training

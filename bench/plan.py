@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.architecture import Architecture
+from bench.context import context_of
 from bench.engines import support
 from bench.engines.protocol import Source
 from bench.environment import environment, git_state, this_machine
-from bench.estimate import context_of, estimate
+from bench.estimate import estimate
 from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
 from bench.model_config import configuration, stored

@@ -111,15 +111,3 @@ def gpus() -> tuple[nvml.Gpu, ...]:
     """NVIDIA GPUs by the driver; empty without a driver."""
     driver = nvml.driver()
     return driver.gpus() if driver else ()
-
-
-def device_processes() -> dict[int, int] | None:
-    """Device memory in bytes by pid, by the driver, on all GPUs together; `None` without a GPU."""
-    driver = nvml.driver()
-    if driver is None or not driver.count:
-        return None
-    found: dict[int, int] = {}
-    for gpu in range(driver.count):
-        for pid, used in driver.processes(gpu).items():
-            found[pid] = found.get(pid, 0) + used
-    return found

@@ -67,10 +67,6 @@ class Driver:
             )
         return tuple(found)
 
-    def processes(self, gpu: int) -> dict[int, int]:
-        """The same with 0 for what the driver does not tell."""
-        return {pid: used or 0 for pid, used in self.memory_by_process(gpu).items()}
-
     def memory_by_process(self, gpu: int) -> dict[int, int | None]:
         """Memory in bytes of each process that computes there, by pid; `None` where the driver does not tell it."""
         return {

@@ -44,7 +44,7 @@ LOAD = """
 name: load
 question: Does it come through?
 defaults:
-  {model: gemma-3-270m, engine: llamacpp-server, slots: 2, concurrency: 2, processes: 1, iterations: 4, min_seconds: 9, prompt_tokens: 24}
+  {model: gemma-3-270m, engine: llamacpp-server, slots: 2, concurrency: 2, processes: 1, iterations: 4, min_seconds: 12, prompt_tokens: 24}
 include: [{output_tokens: 6}, {output_tokens: 8}]
 """
 OURS = "TEST_RUN_LLAMACPP"
@@ -100,7 +100,7 @@ class Running:
 
     def in_the_midst(self) -> None:
         """Wait until a client has been there for some seconds: it has started, and warm-ups are over."""
-        wait_until(lambda: any(time.time() - one.create_time() > 6 for one in alive(self.mark, "bench.client")), 90)
+        wait_until(lambda: any(time.time() - one.create_time() > 9 for one in alive(self.mark, "bench.client")), 90)
 
     def end(self, seconds: float = 90) -> tuple[int, str]:
         output, errors = self.process.communicate(timeout=seconds)

@@ -31,7 +31,10 @@ def engines(as_json: bool) -> int:
             broken[name] = str(error)
     versions = {name: {package: installed(package) for package in one.packages} for name, one in able.items()}
     if as_json:
-        rows = [{"name": name, **asdict(one), "versions": versions[name]} for name, one in able.items()]
+        rows = [
+            {"name": name, **asdict(one), "switches": sorted(one.switches), "versions": versions[name]}
+            for name, one in able.items()
+        ]
         click.echo(json.dumps([*rows, *({"name": name, "error": why} for name, why in broken.items())], indent=2))
         return 0
     loads = {"folder": "safetensors", "gguf": "GGUF", "served": "what its server has"}

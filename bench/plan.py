@@ -55,8 +55,8 @@ def preview(
         UsageError: there is no such suite, or something in it is wrong.
     """
     path = find_suite(reference)
-    if isinstance(model := overrides.get("model"), str):
-        overrides = overrides | {"model": absolute(model, Path.cwd())}
+    named = {axis: overrides[axis] for axis in ("model", "draft", "adapter") if isinstance(overrides.get(axis), str)}
+    overrides = overrides | {axis: absolute(reference, Path.cwd()) for axis, reference in named.items()}
     written = load_suite(path, overrides)
     if find_max:
         written = looking_for(written, find_max)

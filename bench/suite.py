@@ -87,8 +87,10 @@ class Point(BaseModel):
     min_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Seconds of measuring at the least.")
     warmup: Annotated[int, Field(ge=0)] | None = Field(None, description="Requests before that are not counted.")
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one load and of one case.")
-    cooldown_s: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Of rest before each load.")
-    memory_limit: ByteSize | None = Field(None, description="Resident memory at which a case ends as oom, such as 8GiB.")
+    cooldown_s: Annotated[FiniteFloat, Field(ge=0, le=3600)] | None = Field(None, description="Of rest before each load.")
+    memory_limit: Annotated[ByteSize, Field(gt=0)] | None = Field(
+        None, description="Resident memory at which a case ends as oom, such as 8GiB."
+    )
     price_per_hour: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Of the machine, in any one currency.")
     clients: Annotated[int, Field(ge=1)] | None = Field(None, description="Processes that send the requests of a load.")
     request_timeout_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(None, description="Limit of one request to a server.")

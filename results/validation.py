@@ -85,6 +85,8 @@ def _finding(error: Any, model: type[BaseModel]) -> str:
         return f"{path}: is empty: give at least one value."
     if kind == "value_error":
         return f"{path}: {error['ctx']['error']}" if path else str(error["ctx"]["error"])
+    if kind.startswith("byte_size"):
+        return f"{path}: {given!r} is no size: write it such as 8GiB or 500MB."
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{path}: {message}, found {_kind(given)}."
 

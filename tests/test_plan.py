@@ -1,5 +1,6 @@
 """Plans: what a new run and a resumed one will do, and when resuming is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,15 @@ def test_a_resumed_run_keeps_its_estimates_and_its_order(suite: str) -> None:
         stopped = run.model_copy(update={"planned": (unfit, second), "seed": seed})
         batches = rest_of(Report(run=stopped), retry_failed=False).batches
         assert [[one.case.output_tokens for one in batch.cases] for batch in batches] == [[8, 4]] * 3
+
+
+def test_paths_on_the_command_line_start_at_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=re.escape(f"adapter: {tmp_path / 'nope'} holds no adapter_config.json")):
+        preview("batch", {"adapter": "./nope"})
+
+
+@pytest.mark.parametrize("size", [0, "lots"])
+def test_a_memory_limit_is_a_size_above_zero(size: object) -> None:
+    with pytest.raises(UsageError, match="memory_limit"):
+        preview("batch", {"memory_limit": size})

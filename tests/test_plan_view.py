@@ -121,3 +121,13 @@ def test_a_resumed_run_takes_none_of_it(option: tuple[str, ...]) -> None:
 def test_the_command_can_be_repeated() -> None:
     asked = Asked("quickstart", ("memory_limit=8GiB",), {}, None, skip_unfit=True, project=Project())
     assert asked.command == ("bench", "run", "quickstart", "--set=memory_limit=8GiB", "--skip-unfit")
+
+
+def test_what_an_engine_has_not_is_told_before_the_run() -> None:
+    case = make_case(engine="llamacpp", quantization="q4_k_m", batch=4)
+    facts = plan_facts(SUITE, [make_planned(case), make_planned()], 7)
+    assert [one["refused"] for one in facts["cases"]] == [
+        "llamacpp has no batch: leave it out, or choose another engine (`bench engines`).",
+        None,
+    ]
+    assert "will be unsupported: llamacpp has no batch" in " ".join(shown(100, make_planned(case)).split())

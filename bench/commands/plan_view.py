@@ -25,6 +25,7 @@ def plan_facts(suite: "Suite", planned: "Sequence[PlannedCase]", seed: int | Non
         found |= one.model_dump(mode="json")
         if one.estimate:
             found["estimate"] |= {"total_bytes": one.estimate.total_bytes, "fits": one.estimate.fits}
+        found["refused"] = refused(one)
         cases.append(found)
     return {"suite": suite.name, "skip_unfit": suite.skip_unfit, "cases": cases}
 
@@ -68,6 +69,14 @@ def plan_view(suite: "Suite", planned: "Sequence[PlannedCase]", seed: int | None
     return Group(Text(notes[0]), Fitted(layouts), *map(Text, (count, *notes[1:])))
 
 
+def refused(planned: "PlannedCase") -> str | None:
+    """Why its engine will not take the case, as far as that is known without loading anything."""
+    from bench.engines import support
+    from bench.worker import refusal
+
+    return refusal(planned.case, support(planned.case.engine))
+
+
 def in_order(planned: "Sequence[PlannedCase]", seed: int | None) -> "list[PlannedCase]":
     """The cases as the first round of a run with this seed visits them."""
     from bench.schedule import rounds
@@ -92,7 +101,7 @@ def _notes(suite: "Suite", planned: "Sequence[PlannedCase]", seed: int | None) -
             if suite.skip_unfit
             else f"{cases} not fit and will be tried all the same: --skip-unfit leaves such cases out."
         )
-    return found
+    return found + [f"✗ {one.label} will be unsupported: {why}" for one in planned if (why := refused(one))]
 
 
 def _part(planned: "PlannedCase", field: str) -> str:

@@ -21,6 +21,8 @@ from bench.engines.transformers_session import TransformersSession
 from bench.workloads import Prompt
 from results.cases import Case
 
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+"""By which libraries learn where they are among the processes."""
 MEETING_S = 120.0
 """For all ranks to have started, and at most between two collectives."""
 
@@ -93,6 +95,8 @@ class ParallelSession(TransformersSession):
         import torch
 
         torch.distributed.destroy_process_group()
+        for name in VARIABLES:  # whoever trains next in this process would wait for ranks that are gone
+            os.environ.pop(name, None)
         self._folder.cleanup()
 
     def _tell(self, **what: Any) -> None:
@@ -160,7 +164,7 @@ def _joined(source: Source, case: Case, rank: int, store: Path) -> tuple[Any, An
 
     disable_progress_bar()
     ranks = case.tensor_parallel
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+    os.environ |= dict(zip(VARIABLES, map(str, (rank, rank, ranks)), strict=True))
     if case.device == "cpu":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         torch.set_num_threads(max(1, (case.threads or ranks) // ranks))

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.decoders import completed, layers, outside
 from bench.dimensions import Layer, Linear, Part
-from bench.level_sizes import FLOATS, linear_bytes, part_bytes
+from bench.level_sizes import NUMBER_BYTES, linear_bytes, part_bytes
 from bench.towers import towers
 
 
@@ -78,9 +78,9 @@ class Architecture:
             KeyError: another format, such as one of GGUF files.
         """
         tables = (self._table,) * (1 if self.tied else 2)
-        if quantization in FLOATS:
-            return self.parameters * FLOATS[quantization]
-        number_bytes = FLOATS[dtype]
+        if quantization in NUMBER_BYTES:
+            return self.parameters * NUMBER_BYTES[quantization]
+        number_bytes = NUMBER_BYTES[dtype]
         found = part_bytes(self._body, quantization, number_bytes) + number_bytes * sum(table.numbers for table in tables)
         if quantized_head:
             found += linear_bytes(self._table, quantization, number_bytes)

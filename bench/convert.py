@@ -9,15 +9,14 @@ import functools
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, Self
 
-from bench.preparing import Progress, be_first_to_go
+from bench import preparing_child
+from bench.preparing import Progress
 
 MANIFEST = "manifest.json"
 
@@ -177,28 +176,11 @@ def _facts(source: Path, target: Path) -> dict[str, Any]:
     }
 
 
-def _end_with_parent() -> None:
-    def wait() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main() -> None:
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print must not mix with the lines
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
-    _end_with_parent()
-    be_first_to_go()
-
-    def progress(step: str, done: float | None) -> None:
-        lines.write(json.dumps({"step": step, "done": done}) + "\n")
-        lines.flush()
-
-    publish(target, lambda folder: expand(source, folder, progress), _facts(source, target), progress)
+    preparing_child.run(
+        lambda progress: publish(target, lambda folder: expand(source, folder, progress), _facts(source, target), progress)
+    )
 
 
 if __name__ == "__main__":

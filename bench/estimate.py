@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.architecture import Architecture
 from bench.context import context_of
 from bench.engines import support
-from bench.level_sizes import FLOATS
+from bench.level_sizes import NUMBER_BYTES
 from results.cases import Case, MemoryEstimate, PlannedCase, Training
 from results.format import quantity
 
@@ -32,7 +32,7 @@ LOGIT_COPIES = 4
 the gradients of both."""
 KV_BYTES = {
     "f32": 4.0, "f16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5 + 4 / 64, "int2": 0.25 + 4 / 64, "q8_0": 34 / 32, "q5_1": 24 / 32,
-    "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32, **FLOATS,
+    "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32, **NUMBER_BYTES,
 }  # fmt: skip
 """Bytes of one number of a KV cache in a format, its scales included."""
 
@@ -105,7 +105,7 @@ def _cache(case: Case, architecture: Architecture) -> int:
     """Of transformers: layers with a sliding window keep the window, in any kind of cache, and in few bits only the others."""
     if case.kv_cache == "off" or case.training:
         return 0
-    usual = FLOATS[case.dtype]
+    usual = NUMBER_BYTES[case.dtype]
     number = usual if case.kv_cache != "quantized" else KV_BYTES[case.kv_dtype or "int4"]
     if case.kv_cache == "offloaded":  # two layers at a time are on the device
         return architecture.kv_cache_bytes(tokens_of(case), case.batch, usual) * 2 // max(1, len(architecture.layers))
@@ -121,8 +121,8 @@ def _activations(case: Case, architecture: Architecture) -> int:
     """Of transformers, while it computes the prompt: the widest layer, the logits of the last token, and what the KV cache holds of
     the prompt before layers with a sliding window forget."""
     if case.training:
-        return _training(case.training, architecture, FLOATS[case.dtype])
-    number, prompt = FLOATS[case.dtype], case.prompt_tokens or PROMPT_TOKENS
+        return _training(case.training, architecture, NUMBER_BYTES[case.dtype])
+    number, prompt = NUMBER_BYTES[case.dtype], case.prompt_tokens or PROMPT_TOKENS
     at_once = tokens_of(case) if case.kv_cache == "off" else max(prompt, min(case.depth, FILL_TOKENS))
     found = case.batch * at_once * architecture.token_numbers() * number
     found += case.batch * architecture.vocabulary * (number + 8)
@@ -164,4 +164,4 @@ def _left_behind(case: Case, architecture: Architecture) -> int:
     """On a CPU, beside the weights of a level that is made in memory; random ones are made layer by layer, which leaves nothing."""
     if case.quantization not in LEFT_BY_LOADERS or case.has_random_weights:
         return 0
-    return architecture.linear_numbers * FLOATS[case.dtype]
+    return architecture.linear_numbers * NUMBER_BYTES[case.dtype]

@@ -5,7 +5,7 @@ What the packages make is what `bench.engines.weights_bytes` counts; a test comp
 
 from bench.dimensions import Linear, Part
 
-FLOATS = {"fp32": 4, "bf16": 2, "fp16": 2}
+NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of one number."""
 GROUP = 128
 """Numbers that share a scale in the levels of 4 bits that are not bitsandbytes'."""
@@ -35,6 +35,6 @@ def linear_bytes(one: Linear, level: str, number_bytes: int) -> float:
             return numbers / 2 + 2 * number_bytes * numbers / GROUP
         case "dynamic-int8":
             return numbers + 8 * one.copies
-    if level in FLOATS:
-        return numbers * FLOATS[level]
+    if level in NUMBER_BYTES:
+        return numbers * NUMBER_BYTES[level]
     raise KeyError(level)

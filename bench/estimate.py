@@ -55,13 +55,13 @@ def estimate(
         available_bytes: free on the case's device, or on all that share its layers.
         draft: of the model that drafts.
         stored: of the model's GGUF file, where the engine loads one.
-        context_tokens: room per sequence that a server of ours makes; `None`: what this case alone needs.
+        context_tokens: room per sequence, where the engine makes it when it loads; `None`: what the case's lengths need.
 
     Raises:
         KeyError: a format of weights or of the KV cache whose size is not known.
     """
     gguf = support(case.engine).weights == "gguf"
-    room = context_tokens or context_of([case])
+    room = context_tokens or context_of(case)
     models = [(architecture, stored, case.quantization)]
     if draft:
         models.append((draft, draft_stored, case.quantization if gguf else case.dtype))

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.adapters import Adapter, resolve_adapter
 from bench.cases import Machine, Parts, computed_in, load_of, planned_case, target_of, with_optimization
+from bench.context import context_of
 from bench.engines import support
 from bench.engines.protocol import Server
 from bench.random_weights import random_model
@@ -93,6 +94,7 @@ def expand(
         for load in _swept(suite, suite.serving, given_load) if suite.serving else (given_load,):
             parts = Parts(model, prompts, drafts, adapters.get(point.get("adapter", "")), target, load, limits)
             one = _with_time(planned_case(suite, point, tags, parts, machine), suite.serving, trace)
+            one = _with_room(one, trace)
             if one.case.case_id in planned:
                 raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
             _check_size(suite, one)
@@ -150,6 +152,14 @@ def _with_time(planned: PlannedCase, serving: Serving | None, trace: Trace | Non
     drain_s = planned.request_timeout_s * (planned.retries + 1) * planned.case.turns
     timeout_s = max(planned.timeout_s, prompts_s + 1.5 * schedule_s + drain_s + 60)
     return planned.model_copy(update={"iterations": iterations, "timeout_s": timeout_s})
+
+
+def _with_room(planned: PlannedCase, trace: Trace | None) -> PlannedCase:
+    """The case with its room for tokens, if its engine makes that when it loads."""
+    if support(planned.case.engine).weights == "folder":
+        return planned
+    longest = max((one.prompt_tokens + one.output_tokens for one in trace.entries), default=0) if trace else 0
+    return planned.model_copy(update={"context_tokens": context_of(planned.case, longest)})
 
 
 def _check_size(suite: Suite, planned: PlannedCase) -> None:
@@ -239,16 +249,19 @@ def _quality_passes(suite: Suite, speed: list[PlannedCase], prompts: Prompts) ->
         "depth": 0, "sampling": None,
     }  # fmt: skip
     return [
-        one.model_copy(
-            update={
-                "case": one.case.model_copy(update=asked),
-                "processes": 1,
-                "iterations": len(prompts.prompts),
-                "min_seconds": 0.0,
-                "tags": (),
-                "limits": None,
-                "scorers": suite.quality,
-            }
+        _with_room(
+            one.model_copy(
+                update={
+                    "case": one.case.model_copy(update=asked),
+                    "processes": 1,
+                    "iterations": len(prompts.prompts),
+                    "min_seconds": 0.0,
+                    "tags": (),
+                    "limits": None,
+                    "scorers": suite.quality,
+                }
+            ),
+            None,
         )
         for one in firsts.values()
     ]

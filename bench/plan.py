@@ -1,7 +1,6 @@
 """What a run will do: a suite, its overrides and this machine become a `Run` and the batches that are still to measure."""
 
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.architecture import Architecture
-from bench.context import context_of
 from bench.engines import support
 from bench.engines.protocol import Source
 from bench.environment import environment, git_state, this_machine
@@ -19,11 +17,11 @@ from bench.free_memory import free_bytes
 from bench.model_config import configuration, stored
 from bench.project import Project, with_defaults
 from bench.quantizations import packages_of
-from bench.schedule import Batch, load_id, pending, rounds
+from bench.schedule import Batch, pending, rounds
 from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
-from results.cases import Case, MemoryEstimate
+from results.cases import MemoryEstimate, PlannedCase
 from results.errors import NotComparableError, UsageError
 from results.records import HARD_FACTS, Environment, Report, Run
 from results.validation import validate
@@ -75,13 +73,11 @@ def with_estimates(expansion: Expansion, free: Callable[[str, int], int | None] 
     """
     known = {weights: configuration(model) for weights, model in expansion.models.items()}
     architectures = {weights: Architecture.from_config(config) for weights, config in known.items() if config}
-    loads: dict[str, list[Case]] = defaultdict(list)
-    for planned in expansion.planned:
-        loads[load_id(planned)].append(planned.case)
     places = {(one.case.device, one.case.tensor_parallel) for one in expansion.planned}
     there = {place: free(*place) for place in places}
 
-    def expected(case: Case, load: list[Case]) -> MemoryEstimate | None:
+    def expected(planned: PlannedCase) -> MemoryEstimate | None:
+        case = planned.case
         architecture, draft = architectures.get(case.weights), architectures.get(case.draft or "")
         if architecture is None or (case.draft and draft is None) or support(case.engine).weights == "served":
             return None
@@ -89,14 +85,14 @@ def with_estimates(expansion: Expansion, free: Callable[[str, int], int | None] 
         model, drafts = expansion.models[case.weights], expansion.models.get(case.draft or "")
         try:
             return estimate(
-                case, architecture, there[case.device, case.tensor_parallel], draft, context_tokens=context_of(load),
+                case, architecture, there[case.device, case.tensor_parallel], draft, context_tokens=planned.context_tokens,
                 stored=stored(model, case.quantization) if gguf else None,
                 draft_stored=stored(drafts, drafts.stored or "") if gguf and drafts else None,
             )  # fmt: skip
         except KeyError:  # a format whose size is not known
             return None
 
-    estimated = (one.model_copy(update={"estimate": expected(one.case, loads[load_id(one)])}) for one in expansion.planned)
+    estimated = (one.model_copy(update={"estimate": expected(one)}) for one in expansion.planned)
     return replace(expansion, planned=tuple(estimated))
 
 

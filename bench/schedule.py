@@ -45,7 +45,9 @@ def rounds(planned: Iterable[PlannedCase], seed: int) -> list[Batch]:
 
 def load_id(planned: PlannedCase) -> str:
     """What cases have in common that share a load."""
-    return planned.case.case_id if planned.isolated else planned.case.config_id
+    if planned.isolated:
+        return planned.case.case_id
+    return planned.case.config_id if planned.context_tokens is None else f"{planned.case.config_id}@{planned.context_tokens}"
 
 
 def _excess_bytes(planned: PlannedCase) -> int:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,7 +24,7 @@ from bench.context import context_of
 from bench.engines.protocol import Server, Source, Support
 from bench.page_cache import cached_share
 from bench.preparing import be_first_to_go
-from bench.trace import read_trace, replayed
+from bench.trace import replayed
 from bench.workloads import Prompts
 from results.cases import Case, PlannedCase
 from results.records import Request, RowWarning
@@ -177,7 +177,7 @@ def refusal(case: Case, able: Support) -> str | None:
 
 
 def source_of(job: Job) -> Source:
-    """What the job's session is made from; the context has room for its longest case."""
+    """What the job's session is made from."""
     planned = job.cases[0]
     return Source(
         weights=job.source,
@@ -186,15 +186,9 @@ def source_of(job: Job) -> Source:
         adapter=job.adapter,
         server=job.server,
         model=planned.case.weights.removeprefix("served:"),
-        context_tokens=context_tokens(job.cases, job.trace),
+        context_tokens=planned.context_tokens or context_of(planned.case),
         request_timeout_s=planned.request_timeout_s,
     )
-
-
-def context_tokens(cases: Sequence[PlannedCase], trace: Path | None) -> int:
-    """Room per sequence that these cases, and the requests of this trace, need in one load."""
-    entries = read_trace(trace).entries if trace else ()
-    return context_of((one.case for one in cases), max((one.prompt_tokens + one.output_tokens for one in entries), default=0))
 
 
 def _measure_case(session: "Session", planned: PlannedCase, job: Job, tools: "Instruments", channel: Channel) -> None:

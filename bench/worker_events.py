@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any, get_args
 
 from bench.endings import told
-from bench.engines import support
 from bench.surroundings import surroundings
-from bench.worker import Job, context_tokens
+from bench.worker import Job
 from monitor.sampler import Sampler, Usage
 from results.cases import PlannedCase
 from results.format import plain
@@ -106,15 +105,8 @@ class WorkerEvents:
 
     def failures(self, kind: FailureKind, message: str, code: int | None, stderr: str) -> Iterator[Failure]:
         """Of the case in hand, or, when the load has failed, of every case that it failed for."""
-        for planned in self.left[:1] if self.is_loaded else self._unloadable(kind):
+        for planned in self.left[:1] if self.is_loaded else self.left:
             yield self._failure(planned, kind, message, exit_code=code, stderr_tail=stderr, requests=tuple(self._requests))
-
-    def _unloadable(self, kind: FailureKind) -> list[PlannedCase]:
-        """All; but where an engine makes room for the longest case when it loads, memory may suffice for the others."""
-        if kind != "oom" or not self.left or support(self.left[0].case.engine).weights != "gguf":
-            return self.left
-        largest = context_tokens(self.left, self._job.trace)
-        return [one for one in self.left if context_tokens([one], self._job.trace) == largest]
 
     def _mark(self) -> None:
         """What is counted begins once in a case: a load tells again and again that no request has ended yet."""

@@ -262,6 +262,8 @@ class PlannedCase(Record):
     """How often a failed request to a server is sent again."""
     give_up_after: int = 20
     """Failed requests in a row after which no more are sent; those left count as `unsent`."""
+    context_tokens: int | None = None
+    """Room per sequence, where the engine makes it when it loads: cases of a configuration with the same room share a load."""
     isolated: bool = False
     """In a process of its own, instead of sharing the load with the other cases of its configuration."""
 

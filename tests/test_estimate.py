@@ -102,10 +102,10 @@ def test_gguf_files_have_their_own_size_a_rounded_context_and_windows_with_a_mic
 
 def test_rooms_are_powers_of_two() -> None:
     assert tokens_of(asked(turns=3)) == 3 * 48
-    assert [context_of([asked(depth=depth)]) for depth in (0, 3984, 3985, 8080)] == [4096, 4096, 8192, 8192]
-    assert context_of([asked(), asked(depth=8081)]) == 16384
-    assert [context_of([make_case(prompt_tokens=None, output_tokens=tokens)]) for tokens in (4032, 4033)] == [4096, 8192]
-    assert context_of([asked()], longest_request=5000) == 8192
+    assert [context_of(asked(depth=depth)) for depth in (0, 3984, 3985, 8080)] == [4096, 4096, 8192, 8192]
+    assert context_of(asked(depth=8081)) == 16384
+    assert [context_of(make_case(prompt_tokens=None, output_tokens=tokens)) for tokens in (4032, 4033)] == [4096, 8192]
+    assert context_of(asked(), longest_request=5000) == 8192
 
 
 def test_devices_have_a_runtime_of_their_own() -> None:

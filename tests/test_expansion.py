@@ -240,6 +240,20 @@ def test_log_probabilities_are_an_axis_of_the_configuration() -> None:
     assert quality == [off, on]
 
 
+def test_room_for_tokens_follows_from_the_case_alone(tmp_path: Path) -> None:
+    found = expanded(matrix={"model": ["m"], "engine": ["transformers", "llamacpp"], "depth": [0, 8192]}, quality=["heuristic-v1"])
+    rooms = {(one.case.engine, one.case.purpose, one.case.depth): one.context_tokens for one in found.planned}
+    assert {room for (engine, _, _), room in rooms.items() if engine == "transformers"} == {None}
+    ours = {key[1:]: room for key, room in rooms.items() if key[0] == "llamacpp"}
+    assert ours == {("speed", 0): 4096, ("speed", 8192): 16384, ("quality", 0): 4096}
+    trace = tmp_path / "t.jsonl"
+    trace.write_text(
+        '{"at_s": 0, "prompt_tokens": 8, "output_tokens": 4}\n{"at_s": 1, "prompt_tokens": 9000, "output_tokens": 4}\n'
+    )
+    replayed = expanded(workload={"trace": str(trace)}, defaults={"engine": "llamacpp-server", "min_seconds": 0})
+    assert replayed.planned[0].context_tokens == 16384
+
+
 def test_parts_of_a_trace_are_loads_of_their_own(tmp_path: Path) -> None:
     trace = tmp_path / "t.jsonl"
 

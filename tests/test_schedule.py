@@ -61,6 +61,11 @@ def test_isolated_cases_have_a_process_each() -> None:
     assert len(batches) == sum(one.processes for one in plan())
 
 
+def test_cases_of_one_configuration_with_other_room_have_a_load_of_their_own() -> None:
+    rooms = [make_planned(make_case(depth=depth), context_tokens=room) for depth, room in ((0, 4096), (64, 4096), (8192, 16384))]
+    assert {tuple(sorted(one.case.depth for one in batch.cases)) for batch in rounds(rooms, 3)} == {(0, 64), (8192,)}
+
+
 def memory(total: int, free: int = 100) -> MemoryEstimate:
     return MemoryEstimate(weights_bytes=total, kv_cache_bytes=0, activation_bytes=0, runtime_bytes=0, available_bytes=free)
 

@@ -33,10 +33,12 @@ def test_an_engine_is_asked_only_for_what_it_can_do() -> None:
 
 
 @pytest.mark.parametrize(("prompt", "output", "turns", "context"), [(32, 16, 1, 4096), (4000, 64, 1, 8192), (1000, 500, 3, 8192), (None, 64, 1, 4096)])  # fmt: skip
-def test_the_context_has_room_for_the_longest_case(prompt: int | None, output: int, turns: int, context: int) -> None:
-    case = make_case(prompt_tokens=prompt, output_tokens=output, turns=turns)
-    job = Job(process=0, cases=(make_planned(make_case()), make_planned(case)), prompts={}, warmup=PROMPTS)
+def test_the_context_has_room_for_the_case(prompt: int | None, output: int, turns: int, context: int) -> None:
+    planned = make_planned(make_case(prompt_tokens=prompt, output_tokens=output, turns=turns))
+    job = Job(process=0, cases=(planned,), prompts={}, warmup=PROMPTS)
     assert source_of(job).context_tokens == context
+    roomy = planned.model_copy(update={"context_tokens": 65536})
+    assert source_of(job.model_copy(update={"cases": (roomy,)})).context_tokens == 65536
 
 
 @given(st.lists(st.text(max_size=300)), st.integers(20, 2000))

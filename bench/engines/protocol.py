@@ -73,7 +73,7 @@ class Source:
     adapter: Path | None = None
     """A folder with a LoRA adapter."""
     context_tokens: int = 4096
-    """Prompt and output of the longest case, at the least."""
+    """Room per sequence, where the engine makes it when it loads."""
     request_timeout_s: float = 120.0
 
 

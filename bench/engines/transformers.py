@@ -75,4 +75,4 @@ class Transformers:
         vocabulary = model.config.get_text_config().vocab_size
         draft = Draft(source.draft, case, tokenizer, vocabulary) if source.draft else None
         give_back()  # what loading and quantizing freed: hundreds of MiB for some levels
-        return TransformersSession(model, tokenizer, case, draft, source.context_tokens)
+        return TransformersSession(model, tokenizer, case, draft)

@@ -68,7 +68,7 @@ class ParallelSession(TransformersSession):
         self._folder = tempfile.TemporaryDirectory()
         store = Path(self._folder.name) / "ranks"
         self._ranks = [_started(source, case, rank, store) for rank in range(1, case.tensor_parallel)]
-        super().__init__(*_joined(source, case, 0, store), case, None, source.context_tokens, together)
+        super().__init__(*_joined(source, case, 0, store), case, None, together)
 
     def begin(self, case: Case) -> None:
         self._tell(begin=case.model_dump(mode="json"))
@@ -145,7 +145,7 @@ def total(values: dict[str, float], device: Any) -> dict[str, float]:
 
 def _started(source: Source, case: Case, rank: int, store: Path) -> "subprocess.Popen[bytes]":
     job = {
-        "weights": str(source.weights), "context_tokens": source.context_tokens, "case": case.model_dump(mode="json"),
+        "weights": str(source.weights), "case": case.model_dump(mode="json"),
         "rank": rank, "store": str(store),
     }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-P", "-m", __name__], stdin=subprocess.PIPE)
@@ -188,9 +188,9 @@ def follow() -> None:
 
     threading.Thread(target=read, daemon=True).start()
     job = json.loads(lines.get())
-    case, source = Case.model_validate(job["case"]), Source(Path(job["weights"]), context_tokens=job["context_tokens"])
+    case, source = Case.model_validate(job["case"]), Source(Path(job["weights"]))
     model, tokenizer = _joined(source, case, job["rank"], Path(job["store"]))
-    session = TransformersSession(model, tokenizer, case, None, source.context_tokens, together)
+    session = TransformersSession(model, tokenizer, case, None, together)
     while True:
         told = json.loads(lines.get())
         if "begin" in told:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+from bench.context import context_of
 from bench.engines import transformers_caches, transformers_compile
 from bench.workloads import Prompt
 from results.cases import Case
@@ -28,16 +29,10 @@ class Ready:
 
 
 class CaseRequests:
-    def __init__(
-        self, model: Any, case: Case, encode: Callable[[str], Sequence[int]], pad: int, eos: Sequence[int], room: int
-    ) -> None:
-        """
-        Args:
-            room: tokens that a static KV cache holds where the case's prompts have no fixed length.
-        """
+    def __init__(self, model: Any, case: Case, encode: Callable[[str], Sequence[int]], pad: int, eos: Sequence[int]) -> None:
         self._model, self._case, self._pad, self._eos = model, case, pad, eos
         exact = case.depth + case.prompt_tokens + case.output_tokens if case.prompt_tokens else 0
-        self._room = exact or room
+        self._room = exact or context_of(case)
         self._before = _repeated(encode, case.depth)
         self._kept: tuple[Any, int, int] | None = None
         """A static cache, its sequences and its tokens."""

@@ -23,19 +23,18 @@ READY_PROMPT_TOKENS = 32
 
 class TransformersSession:
     def __init__(
-        self, model: Any, tokenizer: Any, case: Case, draft: Draft | None = None, context_tokens: int = 4096,
+        self, model: Any, tokenizer: Any, case: Case, draft: Draft | None = None,
         together: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """
         Args:
             case: any of the load; `begin` tells which one comes, and until then there is no depth and nothing is compiled.
-            context_tokens: of the longest request, where a case's prompts have no fixed length.
             together: waits for the processes that compute with this one, right before a request is sent.
         """
         import torch
 
         self._model, self._tokenizer, self._torch, self._draft = model, tokenizer, torch, draft
-        self._context_tokens, self._together = context_tokens, together
+        self._together = together
         self._device = DEVICES[model.device.type](torch, model.device)
         self.timing = self._device.timing
         settings = model.generation_config
@@ -149,7 +148,7 @@ class TransformersSession:
     def _take(self, case: Case) -> None:
         self._case, pad = case, self._tokenizer.pad_token_id
         self._requests = CaseRequests(
-            self._model, case, lambda text: self.encode(text, "plain"), 0 if pad is None else pad, self._eos, self._context_tokens
+            self._model, case, lambda text: self.encode(text, "plain"), 0 if pad is None else pad, self._eos
         )  # fmt: skip
 
     def train(

@@ -79,6 +79,8 @@ def nearest(name: str) -> list[str]:
     Size, generation, tuning and sight are read from the name; what is written like none of them is compared letter by letter.
     """
     asked = re.sub(r"gemma(?=\d)", "gemma-", re.sub(r"[^a-z0-9.]+", "-", name.rpartition("/")[2].lower()).strip("-"))
+    first, dash, rest = asked.partition("-")
+    asked = next(iter(difflib.get_close_matches(first, {one.partition("-")[0] for one in catalog()}, n=1)), first) + dash + rest
     size, sees = _size(asked), bool(_SEES.search(asked))
     tuned = sees or bool(_TUNED.search(asked))
 

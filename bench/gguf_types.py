@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from bench.gguf_file import GgufFile, Tensor
+from bench.quantizations import LEVELS as MADE_IN_MEMORY
 
 
 class Type(IntEnum):
@@ -74,6 +75,8 @@ _CATEGORIES = {
 
 def refusal(file: GgufFile, level: str) -> str | None:
     """Why this level cannot be made of a file, in one sentence with a remedy."""
+    if level in MADE_IN_MEMORY:
+        return f"{level} is made while transformers loads a model: choose that engine, or of {', '.join(LEVELS)}"
     if level not in LEVELS:
         return (
             f"GGUF weights are quantized to {', '.join(LEVELS)} here, {level} needs an importance matrix or another quantizer: "

@@ -145,6 +145,7 @@ def test_every_second_fifth_or_sixth_layer_sees_all() -> None:
         ("gemma-2.5-7b-instruct", ["gemma-7b-it", "gemma-2-9b-it", "gemma-3-4b-it", "gemma-4-e4b-it"]),
         ("Gemma-VL", ["gemma-4-e2b-it", "gemma-3n-e2b-it", "gemma-3-4b-it", "gemma-4-e4b-it"]),
         ("gemma3:4b", ["gemma-3-4b-pt", "gemma-3-4b-it", "gemma-3-1b-pt", "gemma-3-1b-it"]),
+        ("gema-3", ["gemma-3-270m", "gemma-3-1b-pt", "gemma-3-1b-it", "gemma-3-4b-pt"]),
         ("gemma-4-4b-it", ["gemma-4-e4b-it", "gemma-4-e2b-it", "gemma-4-12b-it", "gemma-4-26b-a4b-it"]),
         ("shieldgemma-9b", ["shieldgemma-2-4b-it"]),
         ("llama", []),

@@ -103,6 +103,7 @@ def test_sizes_fall_from_level_to_level() -> None:
 
 def test_levels_that_need_more_than_the_weights_are_refused() -> None:
     assert "iq2_xxs needs an importance matrix" in (refusal(model(), "iq2_xxs") or "")
+    assert "nf4 is made while transformers loads a model" in (refusal(model(), "nf4") or "")
     assert refusal(model(), "q2_k") is None
 
 

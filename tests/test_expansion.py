@@ -241,7 +241,9 @@ def test_log_probabilities_are_an_axis_of_the_configuration() -> None:
 
 
 def test_room_for_tokens_follows_from_the_case_alone(tmp_path: Path) -> None:
-    found = expanded(matrix={"model": ["m"], "engine": ["transformers", "llamacpp"], "depth": [0, 8192]}, quality=["heuristic-v1"])
+    found = expanded(
+        matrix={"model": ["m"], "engine": ["transformers", "llamacpp"], "depth": [0, 8192]}, quality=["heuristic-v1"]
+    )
     rooms = {(one.case.engine, one.case.purpose, one.case.depth): one.context_tokens for one in found.planned}
     assert {room for (engine, _, _), room in rooms.items() if engine == "transformers"} == {None}
     ours = {key[1:]: room for key, room in rooms.items() if key[0] == "llamacpp"}

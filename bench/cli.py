@@ -7,6 +7,8 @@ import traceback
 import click
 
 from bench.commands.alerts import alerts
+from bench.commands.baseline import baseline
+from bench.commands.calibrate import calibrate
 from bench.commands.compare import compare
 from bench.commands.completion import completion
 from bench.commands.dashboard import dashboard
@@ -15,6 +17,9 @@ from bench.commands.doctor import doctor
 from bench.commands.engines import engines
 from bench.commands.explain import explain
 from bench.commands.export import export
+from bench.commands.gate import gate
+from bench.commands.history import history
+from bench.commands.import_ import import_
 from bench.commands.models import models
 from bench.commands.rate import rate
 from bench.commands.run import run
@@ -40,7 +45,12 @@ for command in (
     show,
     explain,
     compare,
+    gate,
+    baseline,
+    history,
+    calibrate,
     export,
+    import_,
     rate,
     alerts,
     tag,

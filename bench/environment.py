@@ -15,6 +15,9 @@ from monitor import devices
 from results.record import Scalar
 from results.records import Environment
 
+CI_BRANCHES = ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME")
+"""Variables of GitHub and GitLab that hold the branch, the first one for the branch that a pull request comes from."""
+
 
 def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = (), further: Iterable[str] = ()) -> Environment:
     """Facts of the machine, and the versions of what these engines need; `results.records.HARD_FACTS` says which are hard.
@@ -86,6 +89,11 @@ def git_state() -> tuple[str | None, bool | None]:
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
     return commit, None if status is None else bool(status)
+
+
+def git_branch() -> str | None:
+    """The branch of the current folder's checkout; where it is at a commit alone, the one that CI says it builds."""
+    return _git("symbolic-ref", "--quiet", "--short", "HEAD") or next(filter(None, map(os.environ.get, CI_BRANCHES)), None)
 
 
 def _git(*arguments: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.architecture import Architecture
 from bench.engines import support
 from bench.engines.protocol import Source
-from bench.environment import environment, git_state, this_machine
+from bench.environment import environment, git_branch, git_state, this_machine
 from bench.estimate import estimate
 from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
@@ -133,6 +133,7 @@ def new_plan(
         command=tuple(map(scrubbed_argument, command)),
         git_commit=commit,
         git_dirty=dirty,
+        git_branch=git_branch() if commit else None,
         started_at=started,
     )
     return Plan(run, suite, expansion, rounds(run.planned, run.seed))

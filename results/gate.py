@@ -5,10 +5,14 @@ spread and three processes a side, 0.9 % of the rows are called a regression at 
 comparisons of 12 independent rows, 10 % and 16 % have such a row (`benchmarks/verdicts.py`).
 """
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from results.cases import PlannedCase
 from results.compare import Comparison, ComparisonRow
 from results.metrics import METRICS
+from results.policy import Policy
+from results.records import Failure
 from results.summary import FAULTS
 
 Verdict = Literal["regression", "inconclusive", "no_change", "improvement", "described"]
@@ -19,6 +23,7 @@ VERDICTS: tuple[Verdict, ...] = ("regression", "inconclusive", "no_change", "imp
 EXIT_CODES: dict[Verdict, int] = {"regression": 1, "inconclusive": 3, "no_change": 0, "improvement": 0}
 
 MIN_REPLICATES = 3
+DEFAULT = Policy()
 
 
 def judge(row: ComparisonRow) -> Verdict:
@@ -68,3 +73,59 @@ def verdict_of(comparison: Comparison) -> Verdict:
     if "inconclusive" in verdicts or comparison.newly_failed or comparison.unreached or verdicts <= {"described"}:
         return "inconclusive"
     return "improvement" if "improvement" in verdicts else "no_change"
+
+
+@dataclass(frozen=True)
+class RowJudgement:
+    """One row of a comparison, judged."""
+
+    row: ComparisonRow
+    verdict: Verdict
+    gates: bool
+    """Whether it decides; other rows are shown."""
+    margin: float | None
+    """Relative, or points; `None`: described."""
+    floor: float
+    """In the metric's base unit."""
+    p_value: float | None
+    """Two-sided, of no change."""
+    adjusted_p: float | None
+    """After Benjamini and Hochberg over all judged rows."""
+    corroborated_by: int
+    """Other rows that point the same way: the metric in other cases, or related metrics of this case."""
+    reason: str
+    """One clause, such as `the whole interval lies beyond the margin` or `2 processes: a verdict needs 3`."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a policy makes of a comparison."""
+
+    comparison: Comparison
+    policy: Policy
+    rows: tuple[RowJudgement, ...]
+    """Worst first."""
+    verdict: Verdict
+    exit_code: int
+    reasons: tuple[str, ...]
+    """Sentences: why it is this verdict, and what was excused."""
+    failures: tuple[Failure, ...] = ()
+    """New failures that decide."""
+    excused: tuple[Failure, ...] = ()
+    undecided: tuple[PlannedCase, ...] = ()
+    """Cases with a gating row that is inconclusive: more processes may decide them."""
+    look: int | None = None
+    """Which of the policy's looks this was, from 1; `None`: there is only this one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison's plain data with the judgement in it, for JSON (`schema` is `judgement/1`)."""
+        raise NotImplementedError
+
+
+def gate(comparison: Comparison, policy: Policy = DEFAULT, *, look: int | None = None) -> Judgement:
+    """Judge a whole comparison.
+
+    Args:
+        look: which of the policy's looks this is, from 1, where more processes may follow: alpha is spent over all of them.
+    """
+    raise NotImplementedError

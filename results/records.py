@@ -36,6 +36,11 @@ class Environment(Record):
     def environment_id(self) -> str:
         return "e1-" + digest(self.facts)
 
+    @property
+    def machine_id(self) -> str:
+        """The same for all environments whose hard facts agree: numbers taken in them may be compared."""
+        return "m1-" + digest({key: value for key, value in self.facts.items() if key in HARD_FACTS})
+
 
 HARD_FACTS = frozenset(
     {"system", "machine", "cpu_model", "cpu_count", "cpu_limit", "memory_limit_bytes", "gpus", "gpu_power_limit_w"}
@@ -59,6 +64,10 @@ class Run(Record):
     command: tuple[str, ...]
     git_commit: str | None = None
     git_dirty: bool | None = None
+    git_branch: str | None = None
+    """`None`: outside a checkout, or its commit is on no branch."""
+    paired_with: str | None = None
+    """The run whose processes were measured in turn with these: process i of both stood side by side in time."""
     started_at: AwareDatetime
 
     def plan_of(self, case_id: str) -> PlannedCase:

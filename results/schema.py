@@ -85,6 +85,8 @@ runs = sa.Table(
     sa.Column("command", sa.JSON, nullable=False),
     sa.Column("git_commit", sa.String),
     sa.Column("git_dirty", sa.Boolean),
+    sa.Column("git_branch", sa.String, index=True),
+    sa.Column("paired_with", sa.String),
     sa.Column("started_at", UtcDateTime, nullable=False, index=True),
 )
 
@@ -221,4 +223,40 @@ samples = sa.Table(
     sa.Column("time_s", sa.Float, nullable=False),
     sa.Column("value", sa.Float, nullable=False),
     sa.PrimaryKeyConstraint("series_id", "time_s"),
+)
+
+baselines = sa.Table(
+    "baselines",
+    metadata,
+    sa.Column("move_id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, index=True),
+    sa.Column("reference", sa.String),
+    sa.Column("run_ids", sa.JSON, nullable=False),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("mark_id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("case_id", sa.String, nullable=False, index=True),
+    sa.Column("metric", sa.String, nullable=False),
+    sa.Column("run_id", sa.String),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+)
+
+calibrations = sa.Table(
+    "calibrations",
+    metadata,
+    sa.Column("calibration_id", sa.Integer, primary_key=True),
+    sa.Column("suite", sa.String, nullable=False, index=True),
+    sa.Column("machine_id", sa.String, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("found", sa.JSON, nullable=False),
 )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from results import database, schema
 from results.cases import Case, PlannedCase
 from results.coverage import Covered
+from results.decided import Baseline, Calibration, Mark
 from results.errors import StoreWriteError, UsageError
 from results.reading import RequestOrigin, RunSummary, read_attempts, read_request, read_run, run_summaries
 from results.record import Scalar
@@ -112,6 +113,18 @@ class Store:
                 else:
                     _insert_missing(connection, schema.run_tags, [row])
 
+    def add_baseline(self, move: Baseline) -> None:
+        """Move a baseline; what it was before stays in the store."""
+        self._add_decided(schema.baselines, move.model_dump())
+
+    def add_mark(self, mark: Mark) -> None:
+        self._add_decided(schema.marks, mark.model_dump())
+
+    def add_calibration(self, found: Calibration) -> None:
+        key = {"suite", "machine_id", "at"}
+        row = found.model_dump(include=key) | {"found": found.model_dump(mode="json", exclude=key)}
+        self._add_decided(schema.calibrations, row)
+
     def remove_run(self, run_id: str) -> None:
         """Remove a run and all that was measured in it."""
         with self._transaction() as connection:
@@ -210,6 +223,28 @@ class Store:
             newest = {row.case_id: PlannedCase(case=Case(**row.facts), **row.plan) for row in rows}
         return list(newest.values())
 
+    def baselines(self, name: str | None = None) -> list[Baseline]:
+        """Every move of every baseline, or of one, oldest first."""
+        table = schema.baselines
+        query = sa.select(table).order_by(table.c.move_id)
+        with self._reading() as connection:
+            rows = connection.execute(query if name is None else query.where(table.c.name == name))
+            return [Baseline(**{key: value for key, value in row._mapping.items() if key != "move_id"}) for row in rows]
+
+    def marks(self) -> list[Mark]:
+        """All marks, oldest first, the expired ones too."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(schema.marks).order_by(schema.marks.c.mark_id))
+            return [Mark(**{key: value for key, value in row._mapping.items() if key != "mark_id"}) for row in rows]
+
+    def calibration(self, suite: str, machine_id: str) -> Calibration | None:
+        """The newest of a suite on a machine."""
+        table = schema.calibrations
+        query = sa.select(table).where(table.c.suite == suite, table.c.machine_id == machine_id)
+        with self._reading() as connection:
+            row = connection.execute(query.order_by(table.c.calibration_id.desc()).limit(1)).one_or_none()
+        return None if row is None else Calibration(suite=row.suite, machine_id=row.machine_id, at=row.at, **row.found)
+
     def coverage(self) -> list[Covered]:
         """Every case that any run planned, with how often it was measured and how it last failed."""
         attempt, failure = schema.attempts, schema.failures
@@ -268,6 +303,10 @@ class Store:
             self.engine.begin() as connection,
         ):
             yield connection
+
+    def _add_decided(self, table: sa.Table, row: dict[str, Any]) -> None:
+        with self._transaction() as connection:
+            connection.execute(table.insert(), row)
 
     def _add_attempt(
         self, connection: sa.Connection, attempt: Measurement | Failure, timing: str | None, warnings: Sequence[Any],

@@ -54,7 +54,7 @@ class LlamaCpp:
         self._devices = xllamacpp.get_device_info
 
     def refuse(self, case: Case) -> str | None:
-        if case.load:
+        if case.load or (case.slots or 1) > 1:
             return "llamacpp answers one request at a time: choose the engine llamacpp-server."
         return refusal(case) or no_cuda(case, lambda: repr(self._devices()))
 

@@ -16,7 +16,7 @@ from bench.project import OWN, SHARED, Project, find_project
 from bench.quantizations import LEVELS
 from bench.weights import cached_weights
 from monitor import devices, energy, nvml, thermal
-from results.database import parse_url, sqlite_path, wal_is_safe
+from results.database import parse_url, shown, sqlite_path, wal_is_safe
 from results.errors import UsageError
 from results.format import number, quantity
 
@@ -235,7 +235,7 @@ def _sqlite() -> Finding:
 def _store(store_url: str) -> Finding:
     path = sqlite_path(parse_url(store_url))
     if path is None:
-        return Finding("store", "ok", parse_url(store_url).render_as_string(hide_password=True))
+        return Finding("store", "ok", f"{shown(store_url)}, {_runs(store_url)}")
     if not path.exists():
         return Finding("store", "note", f"none yet at {path}", "bench run quickstart makes it")
     return Finding("store", "ok", f"{path}, {number(path.stat().st_size / 2**20)} MiB, {_runs(store_url)}")

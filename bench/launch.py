@@ -36,7 +36,7 @@ from results.format import plain
 from results.records import Failure, Measurement
 
 WORKER = (sys.executable, "-P", "-m", "bench.worker")
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE", "PGPASSWORD")
 RENEWS = ("hello", "case_started", "loaded", "case_done", "refused")
 """Events from which on the load, or the next case, has its whole time."""
 LONGEST_LINE = 2**24

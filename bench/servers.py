@@ -147,4 +147,7 @@ def scrubbed(source: dict[str, Any]) -> dict[str, Any]:
 def scrubbed_argument(argument: str) -> str:
     """A word of a command line with the name of a URL in its place."""
     found = re.search(r"[A-Za-z][A-Za-z0-9+.-]*://.*", argument, re.DOTALL)
-    return argument[: found.start()] + url_name(found.group()) if found else argument
+    if not found:
+        return argument
+    address = re.sub(r"://.*@", "://", found.group(), flags=re.DOTALL).partition("?")[0]  # a weak password could be guessed from the hash
+    return argument[: found.start()] + url_name(address)

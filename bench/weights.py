@@ -47,7 +47,7 @@ CONVERTER_BYTES = 2**30
 Form = Literal["folder", "gguf", "served"]
 """What an engine loads, as `bench.engines.protocol.Support.weights` says."""
 
-_KEPT_BACK = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE")
+_KEPT_BACK = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE", "PGPASSWORD")
 """Variables that the converter, which opens a file from anywhere, does not get."""
 
 

@@ -1,7 +1,7 @@
 """Rows of the store's tables back into records. Which rows, and on which connection, is left to `results.store`."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from results import schema
 from results.cases import Case, PlannedCase
+from results.decided import Baseline
 from results.errors import UsageError
 from results.records import Environment, Failure, Measurement, Request, RowWarning, Run, Series, status_after
 
@@ -60,7 +61,7 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
     run, plan, attempt = schema.runs, schema.planned_cases, schema.attempts
     query = sa.select(run).order_by(run.c.started_at.desc(), run.c.run_id.desc()).limit(limit)
     rows = connection.execute(query).all()
-    ids = [row.run_id for row in rows]
+    ids = sa.select(query.with_only_columns(run.c.run_id).subquery())  # no list of them: databases limit the values in a query
     events = _grouped(connection, schema.run_events, ids, lambda r: r.kind, order=schema.run_events.c.event_id)
     tags = _grouped(connection, schema.run_tags, ids, lambda r: r.tag, order=schema.run_tags.c.tag)
     plans = _grouped(connection, plan, ids, lambda r: r.plan, order=plan.c.position)
@@ -151,6 +152,23 @@ def read_attempts(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> 
     return measured, failed
 
 
+def read_baselines(connection: sa.Connection, name: str | None = None) -> list[Baseline]:
+    """Every move of every baseline, or of one, oldest first."""
+    table = schema.baselines
+    query = sa.select(table).order_by(table.c.move_id)
+    rows = connection.execute(query if name is None else query.where(table.c.name == name))
+    return [Baseline(**{key: value for key, value in row._mapping.items() if key != "move_id"}) for row in rows]
+
+
+def pins(moves: Iterable[Baseline]) -> dict[str, list[str]]:
+    """Ids of the runs that baselines are pinned to after these moves, with the names of the baselines."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, move in {move.name: move for move in moves}.items():
+        for run_id in move.run_ids:
+            found[run_id].append(name)
+    return found
+
+
 def read_request(connection: sa.Connection, request_id: str) -> tuple[RequestOrigin, Request]:
     """One request, without the others of its attempt, which may be thousands. It must exist."""
     request, attempt, plan, failure = schema.requests, schema.attempts, schema.planned_cases, schema.failures
@@ -207,7 +225,7 @@ def _series(connection: sa.Connection, ids: sa.Select[Any]) -> dict[str, list[Se
 
 
 def _grouped(
-    connection: sa.Connection, table: sa.Table, run_ids: Sequence[str], pick: Callable[[Any], R], order: sa.Column[Any]
+    connection: sa.Connection, table: sa.Table, run_ids: sa.Select[Any], pick: Callable[[Any], R], order: sa.Column[Any]
 ) -> dict[str, list[R]]:
     found: dict[str, list[R]] = defaultdict(list)
     for row in connection.execute(sa.select(table).where(table.c.run_id.in_(run_ids)).order_by(order)):

@@ -1,4 +1,5 @@
-"""The store: records in, records out, one transaction each. Opening and migrating is left to `results.database`."""
+"""The store: records in, records out, one transaction each. Opening and migrating is left to `results.database`, the rows that
+records become to `results.writing`, and what becomes of rows to `results.reading`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,13 +7,21 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from results import database, schema
+from results import database, schema, writing
 from results.cases import Case, PlannedCase
 from results.coverage import Covered
 from results.decided import Baseline, Calibration, Mark
 from results.errors import StoreWriteError, UsageError
-from results.reading import RequestOrigin, RunSummary, read_attempts, read_request, read_run, run_summaries
-from results.record import Scalar
+from results.reading import (
+    RequestOrigin,
+    RunSummary,
+    pins,
+    read_attempts,
+    read_baselines,
+    read_request,
+    read_run,
+    run_summaries,
+)
 from results.records import Failure, Measurement, Report, Request, Run, RunEvent, Score
 
 
@@ -21,6 +30,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._snapshots = database.snapshots(engine)
 
     @classmethod
     def writing(cls, url: str) -> "Store":
@@ -42,17 +52,13 @@ class Store:
     # ---- writing
 
     def add_run(self, run: Run) -> None:
-        with self._transaction() as connection:
-            _insert_missing(
-                connection,
-                schema.environments,
-                [{"environment_id": run.environment.environment_id, "facts": run.environment.facts}],
-            )
-            connection.execute(
-                schema.runs.insert(),
-                run.model_dump(exclude={"planned", "environment"}) | {"environment_id": run.environment.environment_id},
-            )
-            _add_planned(connection, run.run_id, run.planned)
+        """Add a run and its plan.
+
+        Raises:
+            UsageError: the store has one of this id.
+        """
+        with self._transaction(shared=True) as connection:
+            writing.insert_run(connection, run)
 
     def extend_run(self, run: Run, further: Sequence[PlannedCase]) -> Run:
         """The run with these planned cases too, or in place of those of the same id: of a sweep that decides by what it
@@ -60,10 +66,20 @@ class Store:
         changed = {one.case.case_id: one for one in further}
         planned = [changed.pop(one.case.case_id, one) for one in run.planned]
         planned += changed.values()
-        with self._transaction() as connection:
+        with self._transaction(shared=True) as connection:
             connection.execute(schema.planned_cases.delete().where(schema.planned_cases.c.run_id == run.run_id))
-            _add_planned(connection, run.run_id, planned)
+            writing.insert_planned(connection, run.run_id, planned)
         return run.model_copy(update={"planned": tuple(planned)})
+
+    def add_report(self, report: Report) -> None:
+        """Add a whole run, or nothing of it.
+
+        Raises:
+            UsageError: the store has a run of this id, or the report has parts of other runs.
+        """
+        writing.check_own(report)
+        with self._transaction(shared=True) as connection:
+            writing.insert_report(connection, report)
 
     def add_event(self, event: RunEvent) -> None:
         with self._transaction() as connection:
@@ -71,47 +87,25 @@ class Store:
 
     def add_measurement(self, measurement: Measurement, scores: Iterable[Score] = ()) -> None:
         with self._transaction() as connection:
-            self._add_attempt(connection, measurement, measurement.timing, measurement.warnings, measurement.facts or None)
-            _insert(connection, schema.attempt_values, _value_rows("attempt_id", measurement.attempt_id, measurement.values))
-            for one in measurement.series:
-                key = connection.execute(
-                    schema.series.insert().returning(schema.series.c.series_id),
-                    {"attempt_id": measurement.attempt_id, "name": one.name, "unit": one.unit},
-                ).scalar_one()
-                _insert(
-                    connection,
-                    schema.samples,
-                    [
-                        {"series_id": key, "time_s": time, "value": value}
-                        for time, value in zip(one.times_s, one.values, strict=True)
-                    ],
-                )
-            _insert(connection, schema.scores, [score.model_dump() for score in scores])
+            writing.insert_measurement(connection, measurement)
+            writing.insert(connection, schema.scores, [score.model_dump() for score in scores])
 
     def add_failure(self, failure: Failure) -> None:
         with self._transaction() as connection:
-            self._add_attempt(connection, failure, None, (), None)
-            connection.execute(
-                schema.failures.insert(),
-                failure.model_dump(include={"attempt_id", "kind", "phase", "message", "exit_code", "stderr_tail"}),
-            )
+            writing.insert_failure(connection, failure)
 
     def add_scores(self, scores: Iterable[Score]) -> None:
         """Add scores; one of the same request, scorer, version and item is replaced."""
         with self._transaction() as connection:
-            for score in scores:
-                key = [schema.scores.c[name] == getattr(score, name) for name in ("request_id", "scorer", "version", "item")]
-                connection.execute(schema.scores.delete().where(*key))
-                connection.execute(schema.scores.insert(), score.model_dump())
+            writing.insert_or_replace(connection, schema.scores, [score.model_dump() for score in scores])
 
     def tag(self, run_id: str, tags: Iterable[str], *, remove: bool = False) -> None:
         with self._transaction() as connection:
-            for tag in tags:
-                row = {"run_id": run_id, "tag": tag}
-                if remove:
-                    connection.execute(schema.run_tags.delete().where(*_equal(schema.run_tags, row)))
-                else:
-                    _insert_missing(connection, schema.run_tags, [row])
+            if remove:
+                table = schema.run_tags
+                connection.execute(table.delete().where(table.c.run_id == run_id, table.c.tag.in_(list(tags))))
+            else:
+                writing.insert_missing(connection, schema.run_tags, [{"run_id": run_id, "tag": tag} for tag in tags])
 
     def add_baseline(self, move: Baseline) -> None:
         """Move a baseline; what it was before stays in the store."""
@@ -126,8 +120,16 @@ class Store:
         self._add_decided(schema.calibrations, row)
 
     def remove_run(self, run_id: str) -> None:
-        """Remove a run and all that was measured in it."""
-        with self._transaction() as connection:
+        """Remove a run and all that was measured in it.
+
+        Raises:
+            UsageError: a baseline is pinned to it.
+        """
+        with self._transaction(shared=False) as connection:
+            if names := pins(read_baselines(connection)).get(run_id):
+                raise UsageError(
+                    f"Run {run_id} is what the baseline {names[0]!r} is pinned to: move or remove the baseline first."
+                )
             connection.execute(schema.runs.delete().where(schema.runs.c.run_id == run_id))
             used = sa.select(schema.planned_cases.c.case_id)
             connection.execute(schema.cases.delete().where(schema.cases.c.case_id.not_in(used)))
@@ -225,11 +227,8 @@ class Store:
 
     def baselines(self, name: str | None = None) -> list[Baseline]:
         """Every move of every baseline, or of one, oldest first."""
-        table = schema.baselines
-        query = sa.select(table).order_by(table.c.move_id)
         with self._reading() as connection:
-            rows = connection.execute(query if name is None else query.where(table.c.name == name))
-            return [Baseline(**{key: value for key, value in row._mapping.items() if key != "move_id"}) for row in rows]
+            return read_baselines(connection, name)
 
     def marks(self) -> list[Mark]:
         """All marks, oldest first, the expired ones too."""
@@ -292,86 +291,25 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         remedy = "End what holds it, or look for damage with `bench db check`."
-        with database.readable_errors("The store cannot be read", remedy), self.engine.connect() as connection:
+        with database.readable_errors("The store cannot be read", remedy), self._snapshots.connect() as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, shared: bool | None = None) -> Iterator[sa.Connection]:
+        """A transaction that writes.
+
+        Args:
+            shared: whether it adds what refers to rows of other runs (true) or removes such rows (false), else neither.
+        """
         remedy = "Free it or its disk and go on with --resume, or look for damage with `bench db check`."
         with (
             database.readable_errors("The store could not be written", remedy, StoreWriteError),
             self.engine.begin() as connection,
         ):
+            if shared is not None:
+                database.lock(connection, exclusive=not shared)
             yield connection
 
     def _add_decided(self, table: sa.Table, row: dict[str, Any]) -> None:
         with self._transaction() as connection:
             connection.execute(table.insert(), row)
-
-    def _add_attempt(
-        self, connection: sa.Connection, attempt: Measurement | Failure, timing: str | None, warnings: Sequence[Any],
-        facts: dict[str, Scalar] | None,
-    ) -> None:  # fmt: skip
-        row = attempt.model_dump(include={"attempt_id", "run_id", "case_id", "process", "started_at"})
-        row |= {"timing": timing, "facts": facts, "warnings": [warning.model_dump(mode="json") for warning in warnings]}
-        connection.execute(schema.attempts.insert(), row)
-        columns = set(schema.requests.c.keys()) & set(Request.model_fields)
-        _insert(
-            connection,
-            schema.requests,
-            [one.model_dump(include=columns) | {"attempt_id": attempt.attempt_id} for one in attempt.requests],
-        )
-        values = [row for one in attempt.requests for row in _value_rows("request_id", one.request_id, one.values)]
-        _insert(connection, schema.request_values, values)
-        _insert(
-            connection,
-            schema.contents,
-            [
-                {"request_id": one.request_id, "policy": one.content_policy, "prompt": one.prompt, "output": one.output}
-                for one in attempt.requests
-                if one.content_policy != "none"
-            ],
-        )
-
-
-def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(table.insert(), list(rows))
-
-
-def _add_planned(connection: sa.Connection, run_id: str, planned: Sequence[PlannedCase]) -> None:
-    cases = [
-        {
-            "case_id": one.case.case_id,
-            "config_id": one.case.config_id,
-            "facts": one.case.model_dump(mode="json", exclude_defaults=True),
-        }
-        for one in planned
-    ]
-    plans = [
-        {
-            "run_id": run_id,
-            "position": position,
-            "case_id": one.case.case_id,
-            "plan": one.model_dump(mode="json", exclude={"case"}),
-        }
-        for position, one in enumerate(planned)
-    ]
-    _insert_missing(connection, schema.cases, cases)
-    _insert(connection, schema.planned_cases, plans)
-
-
-def _insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows whose primary key is not there yet, safely beside other writers."""
-    if rows:
-        from sqlalchemy.dialects.sqlite import insert
-
-        connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
-
-
-def _value_rows(key: str, owner: str, values: dict[str, float]) -> list[dict[str, Any]]:
-    return [{key: owner, "metric": metric, "value": value} for metric, value in values.items()]
-
-
-def _equal(table: sa.Table, row: dict[str, Any]) -> list[sa.ColumnElement[bool]]:
-    return [table.c[name] == value for name, value in row.items()]

@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -17,6 +19,8 @@ from terminal import run_bench
 
 from bench.holding import hold_run
 from results.store import Store
+
+pytest_plugins = ["postgres"]
 
 FIRST, SECOND, THIRD = "20260301-120000-aaaa", "20260302-120000-bbbb", "20260303-120000-cccc"
 
@@ -214,9 +218,9 @@ def test_commands_on_a_damaged_store_end_with_a_sentence(url: str) -> None:
 
 def test_db_upgrade_says_what_it_did(url: str, tmp_path: Path) -> None:
     found = run_bench("db", "upgrade", "--store", url)
-    assert (found.code, found.output) == (0, "The store is at this version already (revision 0002).\n")
+    assert (found.code, found.output) == (0, "The store is at this version already (revision 0003).\n")
     (tmp_path / "empty.db").touch()
-    assert "from revision none to 0002" in run_bench("db", "upgrade", "--store", str(tmp_path / "empty.db")).output
+    assert "from revision none to 0003" in run_bench("db", "upgrade", "--store", str(tmp_path / "empty.db")).output
     (tmp_path / "rubbish.db").write_bytes(b"no database " * 1000)
     assert run_bench("db", "upgrade", "--store", str(tmp_path / "rubbish.db")).code == 2
 
@@ -231,3 +235,33 @@ def test_db_backup_is_a_whole_store_and_overwrites_nothing(url: str, tmp_path: P
         with Store.reading(str(copy)) as store:
             assert len(store.runs()) == 3
     assert run_bench("db", "backup", str(tmp_path / "nosuch" / "x.db"), "--store", url).code == 2
+
+
+@pytest.mark.slow
+def test_db_on_a_server(postgresql_url: str, tmp_path: Path) -> None:
+    from postgres import find_programs
+
+    with Store.writing(postgresql_url) as store:
+        store.add_report(make_report())
+    assert run_bench("db", "check", "--store", postgresql_url).output == "sound\n"
+    assert "at this version already" in run_bench("db", "upgrade", "--store", postgresql_url).output
+    refused = run_bench("db", "backup", str(tmp_path / "x.db"), "--store", postgresql_url)
+    assert refused.code == 2
+    assert "pg_dump --format=custom --file=results.dump postgresql://postgres@127.0.0.1:" in refused.error
+    password = postgresql_url.split(":")[2].partition("@")[0]
+    assert password not in refused.error
+    (command,) = re.findall(r"pg_dump .*(?=\.$)", refused.error)
+    programs = find_programs()
+    dumped = subprocess.run(shlex.split(f"{programs}/{command}"), cwd=tmp_path, env={"PGPASSWORD": password}, capture_output=True)
+    assert dumped.returncode == 0, dumped.stderr
+    assert (tmp_path / "results.dump").read_bytes().startswith(b"PGDMP")
+    with Store.writing(postgresql_url) as store, store.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE baselines, marks, calibrations")
+        connection.exec_driver_sql("ALTER TABLE runs DROP COLUMN git_branch, DROP COLUMN paired_with")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+    assert (
+        "run `bench db upgrade`, after copying it with pg_dump" in run_bench("tag", "main", "x", "--store", postgresql_url).error
+    )
+    upgraded = run_bench("db", "upgrade", "--store", postgresql_url)
+    assert upgraded.output == "Upgraded the store from revision 0002 to 0003.\nNo copy was made.\n"
+    assert run_bench("tag", "main", "x", "--store", postgresql_url).code == 0

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from fakes import START, make_failure, make_measurement, make_planned, make_run, store_report
@@ -14,6 +13,8 @@ from results.reading import RunSummary
 from results.records import Failure, Measurement, Report
 from results.store import Store
 from results.summary import unresolved
+
+pytest_plugins = ["postgres"]
 
 TRIES = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["measured", "crash", "oom", "interrupted"])), max_size=8)
 
@@ -33,12 +34,11 @@ def tried(tries: Sequence[tuple[int, str]]) -> Report:
     return Report(run=make_run(make_planned()), measurements=tuple(measured.values()), failures=tuple(failed))
 
 
-def summary_of(report: Report, folder: Path) -> RunSummary:
-    path = folder / "results.db"
-    path.unlink(missing_ok=True)
-    with Store.writing(str(path)) as store:
+def summary_of(report: Report, url: str) -> RunSummary:
+    with Store.writing(url) as store:
         store_report(store, report)
         (summary,) = store.runs()
+        store.remove_run(report.run.run_id)
     return summary
 
 
@@ -52,26 +52,25 @@ def summary_of(report: Report, folder: Path) -> RunSummary:
         ([(0, "oom"), (0, "oom"), (2, "timeout")], 0, 2),
     ],
 )
-def test_a_run_counts_what_still_failed(tries: list[tuple[int, str]], measured: int, failed: int, tmp_path: Path) -> None:
-    summary = summary_of(tried(tries), tmp_path)
+def test_a_run_counts_what_still_failed(tries: list[tuple[int, str]], measured: int, failed: int, any_url: str) -> None:
+    summary = summary_of(tried(tries), any_url)
     assert (summary.measured, summary.failed) == (measured, failed)
 
 
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TRIES)
-def test_lists_and_reports_count_alike(tmp_path: Path, tries: list[tuple[int, str]]) -> None:
+def test_lists_and_reports_count_alike(any_url: str, tries: list[tuple[int, str]]) -> None:
     report = tried(tries)
-    summary = summary_of(report, tmp_path)
+    summary = summary_of(report, any_url)
     assert summary.measured == len(report.measurements)
     assert summary.failed == len(unresolved(report.measurements, report.failures))
 
 
 @pytest.mark.slow
-def test_a_summary_counts_the_cases_under_load(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'r.db'}"
+def test_a_summary_counts_the_cases_under_load(any_url: str) -> None:
     loaded = make_load_report()
-    with Store.writing(url) as store:
+    with Store.writing(any_url) as store:
         store.add_run(make_run())
         store.add_run(loaded.run)
         found = {run.run_id: run.loads for run in store.runs()}

@@ -36,7 +36,7 @@ def check(store_url: str) -> int:
 @db.command()
 @store_option
 def upgrade(store_url: str) -> int:
-    """Bring the store to this version; an older SQLite store is copied first."""
+    """Bring the store to this version; an older SQLite store is copied first, one in PostgreSQL never."""
     from results import database
 
     done = database.upgrade(store_url)
@@ -46,6 +46,8 @@ def upgrade(store_url: str) -> int:
     click.echo(f"Upgraded the store from revision {done.before or 'none'} to {done.after}.")
     if done.copy is not None:
         click.echo(f"The store as it was before: {done.copy}")
+    elif done.before is not None:
+        click.echo("No copy was made.")
     return 0
 
 
@@ -53,7 +55,7 @@ def upgrade(store_url: str) -> int:
 @click.argument("target", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @store_option
 def backup(target: Path | None, store_url: str) -> int:
-    """Copy a SQLite store to TARGET (or beside itself), also while a benchmark writes to it."""
+    """Copy a SQLite store to TARGET (or beside itself), also while a benchmark writes to it; PostgreSQL has pg_dump."""
     from results import database
 
     click.echo(database.backup(database.existing_path(store_url), target))

@@ -8,12 +8,14 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     op.create_table(
         "cases",
-        sa.Column("case_id", sa.String(), nullable=False),
-        sa.Column("config_id", sa.String(), nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
+        sa.Column("config_id", TEXT, nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("case_id", name=op.f("pk_cases")),
     )
@@ -21,21 +23,21 @@ def upgrade() -> None:
 
     op.create_table(
         "environments",
-        sa.Column("environment_id", sa.String(), nullable=False),
+        sa.Column("environment_id", TEXT, nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("environment_id", name=op.f("pk_environments")),
     )
     op.create_table(
         "runs",
-        sa.Column("run_id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("suite", sa.String(), nullable=False),
-        sa.Column("suite_hash", sa.String(), nullable=False),
+        sa.Column("run_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("suite", TEXT, nullable=False),
+        sa.Column("suite_hash", TEXT, nullable=False),
         sa.Column("suite_source", sa.JSON(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
-        sa.Column("environment_id", sa.String(), nullable=False),
+        sa.Column("environment_id", TEXT, nullable=False),
         sa.Column("command", sa.JSON(), nullable=False),
-        sa.Column("git_commit", sa.String(), nullable=True),
+        sa.Column("git_commit", TEXT, nullable=True),
         sa.Column("git_dirty", sa.Boolean(), nullable=True),
         sa.Column("started_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -48,12 +50,12 @@ def upgrade() -> None:
 
     op.create_table(
         "attempts",
-        sa.Column("attempt_id", sa.String(), nullable=False),
-        sa.Column("run_id", sa.String(), nullable=False),
-        sa.Column("case_id", sa.String(), nullable=False),
+        sa.Column("attempt_id", TEXT, nullable=False),
+        sa.Column("run_id", TEXT, nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
         sa.Column("process", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.DateTime(), nullable=False),
-        sa.Column("timing", sa.String(), nullable=True),
+        sa.Column("timing", TEXT, nullable=True),
         sa.Column("warnings", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.case_id"], name=op.f("fk_attempts_case_id_cases")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name=op.f("fk_attempts_run_id_runs"), ondelete="CASCADE"),
@@ -64,9 +66,9 @@ def upgrade() -> None:
 
     op.create_table(
         "planned_cases",
-        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("run_id", TEXT, nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("case_id", sa.String(), nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
         sa.Column("plan", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.case_id"], name=op.f("fk_planned_cases_case_id_cases")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name=op.f("fk_planned_cases_run_id_runs"), ondelete="CASCADE"),
@@ -76,11 +78,11 @@ def upgrade() -> None:
 
     op.create_table(
         "run_events",
-        sa.Column("event_id", sa.Integer(), nullable=False),
-        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("event_id", sa.Integer(), sa.Identity(), nullable=False),
+        sa.Column("run_id", TEXT, nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("detail", sa.String(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name=op.f("fk_run_events_run_id_runs"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("event_id", name=op.f("pk_run_events")),
     )
@@ -88,8 +90,8 @@ def upgrade() -> None:
 
     op.create_table(
         "run_tags",
-        sa.Column("run_id", sa.String(), nullable=False),
-        sa.Column("tag", sa.String(), nullable=False),
+        sa.Column("run_id", TEXT, nullable=False),
+        sa.Column("tag", TEXT, nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name=op.f("fk_run_tags_run_id_runs"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "tag", name=op.f("pk_run_tags")),
     )
@@ -97,8 +99,8 @@ def upgrade() -> None:
 
     op.create_table(
         "attempt_values",
-        sa.Column("attempt_id", sa.String(), nullable=False),
-        sa.Column("metric", sa.String(), nullable=False),
+        sa.Column("attempt_id", TEXT, nullable=False),
+        sa.Column("metric", TEXT, nullable=False),
         sa.Column("value", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["attempts.attempt_id"], name=op.f("fk_attempt_values_attempt_id_attempts"), ondelete="CASCADE"
@@ -109,12 +111,12 @@ def upgrade() -> None:
 
     op.create_table(
         "failures",
-        sa.Column("attempt_id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("phase", sa.String(), nullable=False),
-        sa.Column("message", sa.String(), nullable=False),
+        sa.Column("attempt_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("phase", TEXT, nullable=False),
+        sa.Column("message", TEXT, nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
-        sa.Column("stderr_tail", sa.String(), nullable=False),
+        sa.Column("stderr_tail", TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["attempts.attempt_id"], name=op.f("fk_failures_attempt_id_attempts"), ondelete="CASCADE"
         ),
@@ -122,8 +124,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "requests",
-        sa.Column("request_id", sa.String(), nullable=False),
-        sa.Column("attempt_id", sa.String(), nullable=False),
+        sa.Column("request_id", TEXT, nullable=False),
+        sa.Column("attempt_id", TEXT, nullable=False),
         sa.Column("index", sa.Integer(), nullable=False),
         sa.Column("prompt_index", sa.Integer(), nullable=False),
         sa.Column("sent_at", sa.DateTime(), nullable=False),
@@ -135,9 +137,9 @@ def upgrade() -> None:
         sa.Column("event_tokens", sa.LargeBinary(), nullable=False),
         sa.Column("prompt_tokens", sa.Integer(), nullable=True),
         sa.Column("output_tokens", sa.Integer(), nullable=True),
-        sa.Column("token_source", sa.String(), nullable=True),
-        sa.Column("finish_reason", sa.String(), nullable=True),
-        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("token_source", TEXT, nullable=True),
+        sa.Column("finish_reason", TEXT, nullable=True),
+        sa.Column("error", TEXT, nullable=True),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["attempts.attempt_id"], name=op.f("fk_requests_attempt_id_attempts"), ondelete="CASCADE"
         ),
@@ -148,10 +150,10 @@ def upgrade() -> None:
 
     op.create_table(
         "series",
-        sa.Column("series_id", sa.Integer(), nullable=False),
-        sa.Column("attempt_id", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("unit", sa.String(), nullable=False),
+        sa.Column("series_id", sa.Integer(), sa.Identity(), nullable=False),
+        sa.Column("attempt_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["attempts.attempt_id"], name=op.f("fk_series_attempt_id_attempts"), ondelete="CASCADE"
         ),
@@ -161,10 +163,10 @@ def upgrade() -> None:
 
     op.create_table(
         "contents",
-        sa.Column("request_id", sa.String(), nullable=False),
-        sa.Column("policy", sa.String(), nullable=False),
-        sa.Column("prompt", sa.String(), nullable=True),
-        sa.Column("output", sa.String(), nullable=True),
+        sa.Column("request_id", TEXT, nullable=False),
+        sa.Column("policy", TEXT, nullable=False),
+        sa.Column("prompt", TEXT, nullable=True),
+        sa.Column("output", TEXT, nullable=True),
         sa.ForeignKeyConstraint(
             ["request_id"], ["requests.request_id"], name=op.f("fk_contents_request_id_requests"), ondelete="CASCADE"
         ),
@@ -172,8 +174,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "request_values",
-        sa.Column("request_id", sa.String(), nullable=False),
-        sa.Column("metric", sa.String(), nullable=False),
+        sa.Column("request_id", TEXT, nullable=False),
+        sa.Column("metric", TEXT, nullable=False),
         sa.Column("value", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["request_id"], ["requests.request_id"], name=op.f("fk_request_values_request_id_requests"), ondelete="CASCADE"
@@ -192,10 +194,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "scores",
-        sa.Column("request_id", sa.String(), nullable=False),
-        sa.Column("scorer", sa.String(), nullable=False),
-        sa.Column("version", sa.String(), nullable=False),
-        sa.Column("item", sa.String(), nullable=False),
+        sa.Column("request_id", TEXT, nullable=False),
+        sa.Column("scorer", TEXT, nullable=False),
+        sa.Column("version", TEXT, nullable=False),
+        sa.Column("item", TEXT, nullable=False),
         sa.Column("value", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["request_id"], ["requests.request_id"], name=op.f("fk_scores_request_id_requests"), ondelete="CASCADE"

@@ -2,196 +2,33 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Iterator
 
 from results.cases import Case, PlannedCase
+from results.comparison import Comparison, ComparisonRow, Difference, MissingMetric
 from results.errors import NotComparableError, UsageError
 from results.metrics import METRICS, Metric, process_value
-from results.record import Scalar
-from results.records import HARD_FACTS, Environment, Failure, Report, RowWarning, Run
-from results.stats import Estimate, Shift, exp, paired, welch
-from results.summary import (
-    FAULTS,
-    by_case,
-    caveats_of,
-    estimates_of,
-    quality_of,
-    request_scores,
-    scores_by_request,
-    warnings_to_dicts,
-)
+from results.records import HARD_FACTS, Environment, Failure, Report, RowWarning
+from results.stats import Estimate
+from results.summary import FAULTS, by_case, caveats_of, estimates_of, quality_of, request_scores, scores_by_request
+
+__all__ = ["Comparison", "ComparisonRow", "Difference", "compare", "compare_environments"]
 
 DESCRIBED = ("prefill_tps", "decode_tps")
 """Metrics that are shown for reading and never judged: others say the same with a margin."""
+MIN_BLOCKS = 3
+"""Pairs of processes from which on unpaired ones are left out."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A fact of the environment that differs; `None` where a side does not know it."""
-
-    key: str
-    a: Scalar
-    b: Scalar
-    hard: bool
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One metric of one case on both sides."""
-
-    planned: PlannedCase
-    metric: str
-    a: Estimate
-    b: Estimate
-    effect: Shift | None
-    """B against A: on logarithms of the process medians, as their difference for shares, or the mean difference per item
-    for scores. `None` where no logarithm exists."""
-    replicates: int
-    """Independent values on the smaller side: processes, or for scores the items that both sides answered."""
-    a_warnings: tuple[RowWarning, ...] = ()
-    b_warnings: tuple[RowWarning, ...] = ()
-
-    @property
-    def is_score(self) -> bool:
-        """Whether it is of scores, which are paired by item."""
-        return METRICS[self.metric].unit == "score"
-
-    @property
-    def in_points(self) -> bool:
-        """Whether the effect is a difference of values between 0 and 1, and no ratio."""
-        return METRICS[self.metric].unit in ("score", "share")
-
-    @property
-    def all_or_nothing(self) -> Literal["lost", "gained"] | None:
-        """Whether no process of B has any of what A delivers for sure, or the reverse: that has no logarithm, and no doubt."""
-        if METRICS[self.metric].better != "higher" or self.effect is not None:
-            return None
-        if _nothing(self.b) and _some(self.a):
-            return "lost"
-        return "gained" if _nothing(self.a) and _some(self.b) else None
-
-    @property
-    def ratio(self) -> float | None:
-        """B / A: of the geometric means of the processes, or of the two scores or shares."""
-        return self._ratio(self.effect.value if self.effect else None)
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of the ratio's 95 % interval; for scores and shares that of the difference, put as a ratio."""
-        return self._ratio(self.effect.low if self.effect else None)
-
-    @property
-    def high(self) -> float | None:
-        return self._ratio(self.effect.high if self.effect else None)
-
-    @property
-    def detectable(self) -> float | None:
-        """The smallest effect seen with 80 % power: 0.03 is 3 % worse, or 3 points. See `results.stats.welch`."""
-        if self.effect is None or self.effect.detectable is None:
-            return None
-        return self.effect.detectable if self.in_points else exp(self.effect.detectable) - 1
-
-    @property
-    def warnings(self) -> tuple[RowWarning, ...]:
-        """The warnings of both sides."""
-        return self.a_warnings + tuple(one for one in self.b_warnings if one not in self.a_warnings)
-
-    @property
-    def margin(self) -> float | None:
-        """What does not matter, on the effect's scale: 0 for exact metrics without a margin, `None` where nothing is judged."""
-        metric = METRICS[self.metric]
-        if metric.margin is None:
-            return 0.0 if metric.exact else None
-        return self.scaled(metric.margin)
-
-    def scaled(self, change: float) -> float:
-        """A relative change, or points, on the effect's scale, so that +5 % and back are equally far."""
-        return change if self.in_points else math.log1p(change)
-
-    @property
-    def worsening(self) -> Shift | None:
-        """The effect, turned so that positive is worse."""
-        effect = self.effect
-        if effect is None or METRICS[self.metric].better != "higher":
-            return effect
-        low, high = (None if end is None else -end for end in (effect.high, effect.low))
-        return Shift(-effect.value, low, high, effect.detectable)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row as plain data for JSON, in base units."""
-        return {
-            "case_id": self.planned.case.case_id,
-            "label": self.planned.label,
-            "metric": self.metric,
-            "unit": METRICS[self.metric].unit,
-            "a": asdict(self.a),
-            "b": asdict(self.b),
-            "ratio": self.ratio,
-            "low": self.low,
-            "high": self.high,
-            "difference": asdict(self.effect) if self.in_points and self.effect else None,
-            "detectable": self.detectable,
-            "replicates": self.replicates,
-            "a_warnings": warnings_to_dicts(self.a_warnings),
-            "b_warnings": warnings_to_dicts(self.b_warnings),
-        }
-
-    def _ratio(self, effect: float | None) -> float | None:
-        if effect is None:
-            return None
-        if not self.in_points:
-            return exp(effect)
-        return (self.a.value + effect) / self.a.value if self.a.value else None
-
-
-def _nothing(side: Estimate) -> bool:
-    return side.low == side.high == 0
-
-
-def _some(side: Estimate) -> bool:
-    return side.low is not None and side.low > 0
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What two runs have in common, worst first, and what they have not."""
-
-    a_run: Run
-    b_run: Run
-    differences: tuple[Difference, ...]
-    rows: tuple[ComparisonRow, ...]
-    only_a: tuple[PlannedCase, ...]
-    """Cases that were measured in A only."""
-    only_b: tuple[PlannedCase, ...]
-    newly_failed: tuple[Failure, ...] = ()
-    """The last failure on B of each case that A measured without any, whether or not other processes of B measured it."""
-    unreached: tuple[PlannedCase, ...] = ()
-    """Cases that A measured and that B planned, but neither measured nor failed at."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The comparison as plain data for JSON."""
-        cases = {
-            name: [{"case_id": one.case.case_id, "label": one.label} for one in planned]
-            for name, planned in (("only_a", self.only_a), ("only_b", self.only_b), ("unreached", self.unreached))
-        }
-        return {
-            "schema": "comparison/1",
-            "a_run": self.a_run.run_id,
-            "b_run": self.b_run.run_id,
-            "differences": [asdict(one) for one in self.differences],
-            "rows": [row.to_dict() for row in self.rows],
-            "newly_failed": [one.model_dump(mode="json", exclude={"requests"}) for one in self.newly_failed],
-            **cases,
-        }
-
-
-def compare(a: Report, b: Report, allow: Collection[str] = ()) -> Comparison:
+def compare(
+    a: Report, b: Report, allow: Collection[str] = (), names: tuple[str, str] = ("", ""), also: Collection[str] = ()
+) -> Comparison:
     """Compare run B with run A.
 
     Args:
         allow: hard facts of the environment that may differ.
+        names: what people call the sides; the ids of their runs unless given.
+        also: metrics to compare beside those with a margin of their own, such as a policy's `asked`.
 
     Raises:
         UsageError: `allow` names a fact that does not exist.
@@ -200,11 +37,15 @@ def compare(a: Report, b: Report, allow: Collection[str] = ()) -> Comparison:
     differences = compare_environments(a.run.environment, b.run.environment, allow)
     sides = (_Side(a), _Side(b))
     common = [planned for planned in a.run.planned if planned.case.case_id in sides[1].plans]
-    rows = [row for planned in common for row in _case_rows(planned, *sides)]
-    in_a, in_b = ({key for key, found in side.measured.items() if found} for side in sides)
+    is_pool = any(one.run_id != a.run.run_id for one in a.measurements)
+    by_blocks = b.run.paired_with == a.run.run_id and not is_pool
+    found = [one for planned in common for one in _case_rows(planned, *sides, also, by_blocks)]
+    rows = sorted((one for one in found if isinstance(one, ComparisonRow)), key=_worst_first)
+    missing = tuple(one for one in found if isinstance(one, MissingMetric))
+    in_a, in_b = ({key for key, mine in side.measured.items() if mine} for side in sides)
     only_a = tuple(one for one in a.run.planned if one.case.case_id in in_a - in_b)
     only_b = tuple(one for one in b.run.planned if one.case.case_id in in_b - in_a)
-    last = {key: _telling(found) for key, found in sides[1].failed.items() if found and key in in_a and not sides[0].failed[key]}
+    last = {key: _telling(mine) for key, mine in sides[1].failed.items() if mine and key in in_a and not sides[0].failed[key]}
     lost = {key: failure for key, failure in last.items() if failure.kind not in ("interrupted", "pruned")}
     if not rows and not lost:
         raise NotComparableError(
@@ -212,8 +53,11 @@ def compare(a: Report, b: Report, allow: Collection[str] = ()) -> Comparison:
             "compare two runs of the same suite on the same weights."
         )
     unreached = tuple(one for one in only_a if one in common and one.case.case_id not in lost)
-    rows.sort(key=_worst_first)
-    return Comparison(a.run, b.run, differences, tuple(rows), only_a, only_b, tuple(lost.values()), unreached)
+    a_name, b_name = (name or side.run.run_id for name, side in zip(names, (a, b), strict=True))
+    newly_failed = tuple(lost.values())
+    return Comparison(
+        a.run, b.run, differences, tuple(rows), only_a, only_b, newly_failed, unreached, missing, a_name, b_name
+    )  # fmt: skip
 
 
 def _telling(failures: tuple[Failure, ...]) -> Failure:
@@ -260,8 +104,10 @@ class _Side:
     def caveats(self, case_id: str) -> tuple[RowWarning, ...]:
         return caveats_of(self.plans[case_id], self.measured[case_id], self.failed[case_id])
 
-    def process_values(self, case_id: str, metric: str) -> list[float]:
-        return [value for one in self.measured[case_id] if (value := process_value(metric, one)) is not None]
+    def process_values(self, case_id: str, metric: str) -> dict[int, float]:
+        """By the process's number."""
+        found = {one.process: process_value(metric, one) for one in self.measured[case_id]}
+        return {process: value for process, value in found.items() if value is not None}
 
     def item_scores(self, case_id: str, metric: str) -> dict[int, float]:
         """Each prompt's mean score."""
@@ -273,46 +119,45 @@ class _Side:
         return {item: sum(mine) / len(mine) for item, mine in values.items()}
 
 
-def _case_rows(planned: PlannedCase, a: _Side, b: _Side) -> list[ComparisonRow]:
-    """One row for each metric that both sides have."""
-    case_id, rows = planned.case.case_id, []
+def _case_rows(
+    planned: PlannedCase, a: _Side, b: _Side, also: Collection[str], by_blocks: bool
+) -> Iterator[ComparisonRow | MissingMetric]:
+    """One row for each metric that both sides have, and what only one of them has."""
+    case_id = planned.case.case_id
     estimates_a, estimates_b = a.estimates(planned.case), b.estimates(planned.case)
     caveats = (a.caveats(case_id), b.caveats(case_id))
     for name, metric in METRICS.items():
-        if name not in DESCRIBED and (metric.better is None or (metric.margin is None and not metric.exact)):
-            continue  # what is neither better nor worse, such as a price, is no one's verdict
-        if name == "goodput_rps" and a.plans[case_id].limits != b.plans[case_id].limits:
-            continue  # two goodputs under different limits are two metrics
-        if name == "error_share" and planned.case.load is None:
+        if not _is_compared(planned, metric, also) or not estimates_a or not estimates_b:
             continue
-        if name in estimates_a and name in estimates_b:
-            if metric.level == "score":
-                effect, replicates = _item_effect(a.item_scores(case_id, name), b.item_scores(case_id, name))
-            else:
-                values = (a.process_values(case_id, name), b.process_values(case_id, name))
-                effect, replicates = _process_effect(metric, *values), min(map(len, values))
-            rows.append(ComparisonRow(planned, name, estimates_a[name], estimates_b[name], effect, replicates, *caveats))
-    return rows
+        other_limits = name == "goodput_rps" and a.plans[case_id].limits != b.plans[case_id].limits
+        if name in estimates_a and name in estimates_b and not other_limits:
+            values = _values(metric, planned.case, a, b, by_blocks)
+            yield ComparisonRow(planned, name, estimates_a[name], estimates_b[name], *values, *caveats)
+        elif name not in DESCRIBED and (name in estimates_a or name in estimates_b):
+            # goodputs under different limits are two metrics, and the baseline has not the new one
+            yield MissingMetric(planned, name, "A" if other_limits or name in estimates_b else "B")
 
 
-def _process_effect(metric: Metric, a: list[float], b: list[float]) -> Shift | None:
-    """Welch's t on the logarithms of the process medians, or on shares as they are, as none is a share too; an exact metric
-    that each side repeats has no doubt."""
-    if metric.unit == "share":
-        return welch(a, b)
-    if min(*a, *b) <= 0:
-        return welch([0.0] * len(a), [0.0] * len(b)) if len({*a, *b}) == 1 else None
-    if metric.exact and len(set(a)) == len(set(b)) == 1:
-        value = math.log(b[0] / a[0])
-        return Shift(value, value, value, 0.0)
-    return welch([math.log(value) for value in a], [math.log(value) for value in b])
+def _is_compared(planned: PlannedCase, metric: Metric, also: Collection[str]) -> bool:
+    """What is neither better nor worse, such as a price, is no one's verdict."""
+    if metric.name == "error_share" and planned.case.load is None:
+        return False
+    judged = metric.margin is not None or metric.exact or metric.name in also
+    return metric.name in DESCRIBED or (metric.better is not None and judged)
 
 
-def _item_effect(a: dict[int, float], b: dict[int, float]) -> tuple[Shift | None, int]:
-    """The mean difference over the items that both sides answered. The item is the unit: greedy answers repeat, so more
-    processes would tell nothing new, and several answers to one prompt are averaged first."""
-    differences = [b[item] - a[item] for item in a if item in b]
-    return (paired(differences) if differences else None), len(differences)
+def _values(metric: Metric, case: Case, a: _Side, b: _Side, by_blocks: bool) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
+    """What both sides measured, and whether it is paired: by item for scores; by block where three processes or more of both
+    sides stood side by side, and then without the others."""
+    is_score = metric.level == "score"
+    mine, theirs = (
+        side.item_scores(case.case_id, metric.name) if is_score else side.process_values(case.case_id, metric.name)
+        for side in (a, b)
+    )
+    common = sorted(mine.keys() & theirs.keys())
+    if is_score or (by_blocks and len(common) >= MIN_BLOCKS):
+        return tuple(mine[one] for one in common), tuple(theirs[one] for one in common), True
+    return tuple(mine.values()), tuple(theirs.values()), False
 
 
 def _worst_first(row: ComparisonRow) -> tuple[bool, float]:

@@ -2,9 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -30,10 +32,12 @@ class Shift:
 
     value: float
     low: float | None
-    """Lower end of the 95 % interval; `None` where there are too few values for one."""
+    """Lower end of the interval; `None` where there are too few values for one."""
     high: float | None
     detectable: float | None
     """The smallest true shift, as a positive number, that this test finds with 80 % power at this n and spread."""
+    p_value: float | None = None
+    """Two-sided, of no shift; `None` without an interval, and where nothing spreads: then there is no doubt to speak of."""
 
 
 def estimate(processes: Sequence[Sequence[float]]) -> Estimate | None:
@@ -47,7 +51,7 @@ def estimate(processes: Sequence[Sequence[float]]) -> Estimate | None:
         return None
     medians = [statistics.median(group) for group in groups]
     if len(medians) > 1:
-        low, high = t_interval(medians)
+        low, high = t_interval(medians) if all(map(math.isfinite, medians)) else (None, None)
         return Estimate(statistics.median(medians), low, high, len(medians), "processes")
     values = groups[0]
     if len(values) < 2:
@@ -66,7 +70,7 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple
     return (exp(ends[0]), exp(ends[1])) if logs else ends
 
 
-def welch(a: Sequence[float], b: Sequence[float]) -> Shift:
+def welch(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
     """The mean of `b` minus the mean of `a`, which may spread differently (Welch 1947, degrees of freedom after Satterthwaite).
 
     Each side needs one value, and two for an interval.
@@ -74,22 +78,52 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Shift:
     value = statistics.fmean(b) - statistics.fmean(a)
     if min(len(a), len(b)) < 2:
         return Shift(value, None, None, None)
-    errors = [statistics.variance(side) / len(side) for side in (a, b)]
-    total = sum(errors)
-    if total == 0:
+    if _constant(a) and _constant(b):
         return Shift(value, value, value, 0.0)
-    shares = [error / total for error in errors]
-    freedom = 1 / sum(share**2 / (len(side) - 1) for share, side in zip(shares, (a, b), strict=True))
-    return _shift(value, math.sqrt(total), freedom)
+    from scipy.stats import ttest_ind
+
+    return _shift(value, lambda: ttest_ind(b, a, equal_var=False), confidence)
 
 
-def paired(differences: Sequence[float]) -> Shift:
+def paired(differences: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
     """The mean difference of pairs. Needs one pair, and two for an interval."""
     value = statistics.fmean(differences)
     if len(differences) < 2:
         return Shift(value, None, None, None)
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return _shift(value, error, len(differences) - 1) if error > 0 else Shift(value, value, value, 0.0)
+    if _constant(differences):
+        return Shift(value, value, value, 0.0)
+    from scipy.stats import ttest_1samp
+
+    return _shift(value, lambda: ttest_1samp(differences, 0.0), confidence)
+
+
+def blocked(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
+    """The mean of `b` minus the mean of `a`, where value i of both was taken side by side in time.
+
+    Paired where the pairs correlate (Pearson's r, one-sided p < 5 %), as what happened to both then drops out; Welch's test
+    elsewhere, as pairing alone halves the degrees of freedom. Choosing by the data costs little: of pairs without correlation
+    and without a change 5.6 % differ at 5 % instead of 4.4 % (5 pairs, simulated), and 1.8 % instead of 1.2 % at 1.4 %.
+    """
+    if len(a) < 3 or _constant(a) or _constant(b):
+        return welch(a, b, confidence)
+    from scipy.stats import pearsonr
+
+    if pearsonr(a, b, alternative="greater").pvalue < 0.05:
+        return paired([after - before for before, after in zip(a, b, strict=True)], confidence)
+    return welch(a, b, confidence)
+
+
+def changed_answers_p(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Exact two-sided p of as many right answers as before, where every score is 0 or 1 (McNemar 1947, exact form).
+
+    Value i of both is the same item. `None` where scores are no such answers, or where none changed.
+    """
+    if not {*a, *b} <= {0.0, 1.0} or list(a) == list(b):
+        return None
+    from scipy.stats import binomtest
+
+    changes = [after - before for before, after in zip(a, b, strict=True) if after != before]
+    return float(binomtest(changes.count(1.0), len(changes)).pvalue)
 
 
 def exp(value: float) -> float:
@@ -97,8 +131,57 @@ def exp(value: float) -> float:
     return math.exp(min(value, 709.7))
 
 
-def _shift(value: float, error: float, freedom: float) -> Shift:
-    """A mean with its standard error as a shift.
+def false_discovery_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Each p value such that calling all below q false in at most a share of q of the calls (Benjamini and Hochberg 1995)."""
+    if not p_values:
+        return []
+    from scipy.stats import false_discovery_control
+
+    return [float(p) for p in false_discovery_control(p_values)]
+
+
+@cache
+def alpha_per_look(looks: tuple[int, ...], alpha: float) -> float:
+    """The two-sided alpha of each of several looks at growing data that together err with `alpha` (Pocock 1977).
+
+    The same z is used at each look. The chance to cross it at none of them is a recursive integral over the score statistic,
+    whose increments are independent (Armitage, McPherson and Rowe 1969), here with Gauss-Legendre nodes.
+
+    Args:
+        looks: values a side at each look, growing; only their ratios count.
+    """
+    if len(looks) == 1:
+        return alpha
+    from numpy.polynomial.legendre import leggauss
+    from scipy.optimize import brentq
+    from scipy.special import ndtr, ndtri
+
+    nodes = leggauss(100)
+    shares = [look / looks[-1] for look in looks]
+    start = float(-ndtri(alpha / 2))
+    bound = brentq(lambda z: _crossing(z, shares, *nodes) - alpha, start, start + 3)
+    return float(2 * ndtr(-bound))
+
+
+def _crossing(bound: float, shares: Sequence[float], nodes: Any, weights: Any) -> float:
+    """The chance that |z| is beyond the bound at any look, without a change, at looks that have these shares of all values."""
+    import numpy as np
+    from scipy.stats import norm
+
+    reached, mass = np.zeros(1), np.ones(1)
+    for before, share in zip([0.0, *shares], shares, strict=False):
+        half = bound * math.sqrt(share)
+        density = norm.pdf(half * nodes[:, None], loc=reached, scale=math.sqrt(share - before)) @ mass
+        reached, mass = half * nodes, half * weights * density
+    return 1.0 - float(mass.sum())
+
+
+def _constant(values: Sequence[float]) -> bool:
+    return len(set(values)) == 1
+
+
+def _shift(value: float, test: Callable[[], Any], confidence: float) -> Shift:
+    """SciPy's t test as a shift.
 
     The t statistic of a true shift d follows the noncentral t distribution with noncentrality d / error, so the shift found
     with 80 % power has the noncentrality at which 20 % lie below the critical value (Cohen, Statistical Power Analysis, 1988,
@@ -106,9 +189,14 @@ def _shift(value: float, error: float, freedom: float) -> Shift:
     """
     from scipy.special import nctdtrinc
 
-    critical = _t_quantile(freedom, (1 + CONFIDENCE) / 2)
-    detectable = float(nctdtrinc(freedom, 1 - POWER, critical)) * error
-    return Shift(value, value - critical * error, value + critical * error, detectable)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one side may be constant, which SciPy takes for a loss of precision
+        found = test()
+        interval = found.confidence_interval(confidence)
+    half = float(interval.high - interval.low) / 2
+    critical = _t_quantile(float(found.df), (1 + confidence) / 2)
+    detectable = float(nctdtrinc(float(found.df), 1 - POWER, critical)) * half / critical
+    return Shift(value, value - half, value + half, detectable, float(found.pvalue))
 
 
 def _t_quantile(freedom: float, share: float) -> float:

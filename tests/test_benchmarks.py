@@ -1,9 +1,11 @@
 """The scripts behind the claims run, and print their ratios."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tiny_gemma import make_tiny_gguf
@@ -34,11 +36,59 @@ def test_starting_imports_nothing_heavy() -> None:
     assert re.search(r"ratio [\d.]+", text)
 
 
+def script(name: str) -> ModuleType:
+    """A benchmark as a module, for what it does without printing."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.slow
 def test_verdicts_are_simulated() -> None:
-    text = printed_by(BENCHMARKS / "verdicts.py", "--rounds", 50)
-    assert len(text.splitlines()) == 2 + 2 * 3 * 3
+    text = printed_by(BENCHMARKS / "verdicts.py", "--rounds", 48)
+    assert len(text.splitlines()) == 2 + 4 * 4 + 1 + 4
     assert re.search(r"10\s+\+20%\s+100\.0%", text)
+    assert len(printed_by(BENCHMARKS / "verdicts.py", "--rounds", 16, "--blocks").splitlines()) == 2 + 3 * 4 * 4
+
+
+@pytest.mark.slow
+def test_the_default_looks_hold_what_the_gate_promises() -> None:
+    simulation = script("verdicts")
+    rounds, looks = 1500, simulation.LOOKS
+    unchanged, slower = (simulation.simulate(factor, looks, rounds, seed=7) for factor in (1.0, 1.05))
+    assert unchanged.counted["regression"] <= 0.025 * rounds
+    assert unchanged.counted["inconclusive"] <= 0.02 * rounds
+    assert slower.counted["regression"] >= 0.95 * rounds
+    assert max(unchanged.processes, slower.processes) <= 7
+    many = simulation.simulate(1.0, looks, rounds // 10, seed=7, rows=12)
+    assert many.wrong <= 0.05 * rounds // 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("look", [None, 2])
+def test_the_simulation_judges_as_the_gate_does(blocks: bool, look: int | None) -> None:
+    import numpy as np
+    from test_gate import make_comparison, make_row
+
+    from results.gate import DEFAULT, gate
+    from results.stats import alpha_per_look
+
+    simulation, rows, count = script("verdicts"), 4, 5
+    a, b = simulation.sides(np.random.default_rng(3), 40 * rows, count, shared=0.5 if blocks else 0.0)
+    b[::rows] += np.log(1.06)
+    alpha = alpha_per_look(DEFAULT.looks, 0.05) if look else 0.05
+    simulated = simulation.verdicts(a, b, np.full(len(a), count), alpha, rows, blocks=blocks)
+    told = []
+    for start in range(0, len(a), rows):
+        compared = [make_row(np.exp(a[k]).tolist(), np.exp(b[k]).tolist(), paired=blocks) for k in range(start, start + rows)]
+        by_row = {id(one.row): one.verdict for one in gate(make_comparison(*compared), look=look).rows}
+        told += [by_row[id(row)] for row in compared]
+    assert simulated == told
+    assert {"regression", "no_change", "inconclusive"} <= set(told)
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from fakes import (
 )
 
 from results.cases import Load
-from results.compare import Comparison, ComparisonRow, Difference, compare
+from results.compare import compare
+from results.comparison import Comparison, ComparisonRow, Difference, MissingMetric
 from results.errors import NotComparableError, UsageError
 from results.records import Measurement, Report, RowWarning, Score
 
@@ -283,3 +284,74 @@ def test_json_form_is_plain_and_whole() -> None:
     assert row["a_warnings"][0]["sentence"].startswith("other processes took")
     quality = next(one for one in found["rows"] if one["metric"] == "quality")
     assert quality["difference"]["value"] == 0
+
+
+def side_by_side(*tpots_s: float, processes: tuple[int, ...] = (), side: str = "b") -> Report:
+    """A run whose processes stood beside those of run a, with these numbers."""
+    numbered = zip(processes or range(len(tpots_s)), tpots_s, strict=True)
+    measured = [make_measurement(f"{side}{k}", CASE, run_id=side, process=k, tpot_s=tpot) for k, tpot in numbered]
+    return Report(run=make_run(make_planned(CASE), run_id=side, paired_with="a"), measurements=tuple(measured))
+
+
+DRIFT = (0.100, 0.110, 0.120, 0.130, 0.140)
+
+
+def test_processes_that_stood_side_by_side_are_paired_by_their_number() -> None:
+    a = report_of(*processes_of(*DRIFT))
+    shuffled = side_by_side(0.1437, 0.1236, 0.1031, 0.1134, 0.1339, processes=(4, 2, 0, 1, 3))
+    row = row_of(compare(a, shuffled), "tpot_s")
+    assert row.paired
+    assert row.b_values == pytest.approx((0.1031, 0.1134, 0.1236, 0.1339, 0.1437))
+    assert row.ratio == pytest.approx(1.03, rel=0.01)
+    assert row.low is not None and row.low > 1.02
+    elsewhere = shuffled.model_copy(update={"run": make_run(make_planned(CASE), run_id="b", paired_with="another")})
+    alone = row_of(compare(a, elsewhere), "tpot_s")
+    assert not alone.paired
+    assert alone.low is not None and alone.low < 0.9
+    older = make_measurement("older", CASE, run_id="before", process=5, tpot_s=0.1)
+    pool = a.model_copy(update={"measurements": (*a.measurements, older)})
+    assert not row_of(compare(pool, shuffled), "tpot_s").paired  # its numbers are no longer those of the run beside B
+
+
+def test_processes_without_a_partner_are_left_out_of_pairs() -> None:
+    a = report_of(*processes_of(*DRIFT))
+    row = row_of(compare(a, side_by_side(0.1031, 0.1236, 0.1437, 0.9, processes=(0, 2, 4, 9))), "tpot_s")
+    assert (row.paired, row.replicates) == (True, 3)
+    assert row.a_values == pytest.approx((0.100, 0.120, 0.140))
+    few = row_of(compare(a, side_by_side(0.1031, 0.1236, 0.9, processes=(0, 2, 9))), "tpot_s")
+    assert (few.paired, len(few.a_values), len(few.b_values)) == (False, 5, 3)
+
+
+def test_sides_have_names() -> None:
+    a, b = report_of(*processes_of(0.1)), report_of(*processes_of(0.1, side="b"), run_id="b")
+    assert (compare(a, b).a_name, compare(a, b).b_name) == ("a", "b")
+    named = compare(a, b, names=("baseline main", "")).to_dict()
+    assert (named["a_name"], named["b_name"]) == ("baseline main", "b")
+
+
+def test_metrics_without_a_margin_are_compared_when_asked_for() -> None:
+    found = compare(make_report(), make_report(run_id="b"), also={"load_s", "price_per_hour"})
+    assert "load_s" in {row.metric for row in found.rows}
+    assert "price_per_hour" not in {row.metric for row in found.rows}
+
+
+def test_a_metric_that_one_side_lacks_is_told() -> None:
+    values = {"peak_rss_bytes": 1.6e9, "weights_bytes": 1.07e9}
+    a = report_of(*processes_of(0.1, values=values))
+    b = report_of(*processes_of(0.1, side="b", values={"weights_bytes": 1.07e9, "load_s": 2.0}), run_id="b")
+    planned = a.run.planned[0]
+    assert compare(a, b).missing_metrics == (MissingMetric(planned, "peak_rss_bytes", "B"),)
+    assert compare(b, a).missing_metrics == (MissingMetric(planned, "peak_rss_bytes", "A"),)
+    assert MissingMetric(planned, "load_s", "A") in compare(a, b, also=["load_s"]).missing_metrics
+    assert compare(a, b).to_dict()["missing_metrics"][0]["lacking"] == "B"
+
+
+def test_goodputs_under_other_limits_are_two_metrics() -> None:
+    a, b = under_load("a", (0, 0, 0), (2.0, 2.1, 2.0)), under_load("b", (0, 0, 0), (2.0, 2.1, 2.0))
+    stricter = b.model_copy(
+        update={"run": b.run.model_copy(update={"planned": (b.run.planned[0].model_copy(update={"limits": "ttft_s<0.1"}),)})}
+    )
+    assert compare(a, b).missing_metrics == ()
+    found = compare(a, stricter)
+    assert [(one.metric, one.lacking) for one in found.missing_metrics] == [("goodput_rps", "A")]
+    assert "goodput_rps" not in {row.metric for row in found.rows}

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from results.stats import Estimate, estimate, exp, paired, t_interval, welch
+from results.stats import (
+    Estimate,
+    alpha_per_look,
+    blocked,
+    changed_answers_p,
+    estimate,
+    exp,
+    false_discovery_adjusted,
+    paired,
+    t_interval,
+    welch,
+)
 
 A = [0.10, 0.12, -0.03, 0.07, 0.01]
 B = [0.25, 0.21, 0.11, 0.32]
@@ -50,9 +61,12 @@ def test_extreme_spread_stays_finite() -> None:
 
 def test_welch_agrees_with_scipy() -> None:
     found = welch(A, B)
-    expected = reference.ttest_ind(B, A, equal_var=False).confidence_interval(0.95)
+    test = reference.ttest_ind(B, A, equal_var=False)
+    expected, wider = test.confidence_interval(0.95), test.confidence_interval(0.99)
     assert found.value == pytest.approx(statistics.fmean(B) - statistics.fmean(A))
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.low, found.high, found.p_value) == pytest.approx((expected.low, expected.high, test.pvalue))
+    assert (welch(A, B, 0.99).low, welch(A, B, 0.99).high) == pytest.approx((wider.low, wider.high))
+    assert (welch(A, B, 0.99).detectable or 0) > (found.detectable or 0)
 
 
 def test_paired_agrees_with_scipy() -> None:
@@ -105,3 +119,45 @@ def test_swapped_sides_turn_the_shift_round(a: list[float], b: list[float]) -> N
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low), rel=1e-9, abs=1e-12)
     assert there.low <= there.value <= there.high
     assert all(map(math.isfinite, (there.low, there.high, there.detectable)))
+
+
+def test_blocks_are_paired_where_they_correlate() -> None:
+    before, after = [1.0, 2.0, 3.0, 4.0, 5.0], [1.5, 2.6, 3.4, 4.5, 5.6]
+    expected = reference.ttest_rel(after, before)
+    found = blocked(before, after)
+    assert (found.p_value, found.low) == pytest.approx((expected.pvalue, expected.confidence_interval(0.95).low))
+    assert found.low is not None and found.low > 0.4
+
+
+@pytest.mark.parametrize("after", [[3.0, 1.0, 5.0, 2.0, 4.0], [5.0, 4.0, 3.0, 2.0, 1.0], [2.0] * 5])
+def test_blocks_without_a_common_cause_are_compared_by_welch(after: list[float]) -> None:
+    before = [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert blocked(before, after) == welch(before, after)
+    assert blocked(before[:2], after[:2]) == welch(before[:2], after[:2])
+
+
+@pytest.mark.parametrize(("looks", "alpha"), [(2, 0.0294), (3, 0.0221), (4, 0.0182), (5, 0.0158)])
+def test_alpha_per_look_is_pococks(looks: int, alpha: float) -> None:
+    """Pocock, Biometrika 64 (1977), table 1: equally spaced looks that together err with 5 %."""
+    assert alpha_per_look(tuple(range(1, looks + 1)), 0.05) == pytest.approx(alpha, abs=5e-5)
+
+
+def test_alpha_per_look_agrees_with_the_normal_distribution_of_two_looks() -> None:
+    each = alpha_per_look((3, 12), 0.05)
+    bound = reference.norm.isf(each / 2)
+    both = reference.multivariate_normal(cov=[[1, 0.5], [0.5, 1]])
+    inside = both.cdf([bound, bound], lower_limit=[-bound, -bound])
+    assert 1 - inside == pytest.approx(0.05, abs=1e-5)
+    assert alpha_per_look((7,), 0.05) == 0.05
+    assert alpha_per_look((3, 12), 0.05) == pytest.approx(alpha_per_look((1, 4), 0.05))
+
+
+def test_false_discovery_control_is_benjamini_and_hochbergs() -> None:
+    assert false_discovery_adjusted([]) == []
+    assert false_discovery_adjusted([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+
+
+def test_changed_answers_are_tested_exactly() -> None:
+    assert changed_answers_p([1, 1, 1, 0, 1, 0.0], [0, 0, 0, 0, 1, 1.0]) == pytest.approx(0.625)  # 3 lost, 1 won
+    assert changed_answers_p([1.0, 0.0], [1.0, 0.0]) is None
+    assert changed_answers_p([0.5, 0.0], [1.0, 0.0]) is None

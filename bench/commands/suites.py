@@ -1,4 +1,4 @@
-"""`bench list` and `bench schema`: the built-in suites, and the form of a suite file."""
+"""`bench list` and `bench schema`: the built-in suites, and the form of suite and policy files."""
 
 import click
 
@@ -27,9 +27,15 @@ def list_suites(as_json: bool) -> int:
 
 
 @click.command()
-def schema() -> int:
+@click.option("--policy", "of_policy", is_flag=True, help="Of a gate's policy file instead.")
+def schema(of_policy: bool) -> int:
     """Print the JSON Schema of a suite file, for editors."""
-    from bench.suite import schema_json
+    if of_policy:
+        from results.policy import json_schema
 
-    click.echo(schema_json())
+        click.echo(json_schema(), nl=False)
+    else:
+        from bench.suite import schema_json
+
+        click.echo(schema_json())
     return 0

@@ -1,8 +1,6 @@
-"""The facts of this machine that must agree before two runs may be compared, and where the code under test stands."""
+"""The facts of this machine that must agree before two runs may be compared. Where the code stands is `bench.git`'s."""
 
-import os
 import platform
-import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,9 +12,6 @@ from bench.engines.protocol import Informed, Source
 from monitor import devices
 from results.record import Scalar
 from results.records import Environment
-
-CI_BRANCHES = ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME")
-"""Variables of GitHub and GitLab that hold the branch, the first one for the branch that a pull request comes from."""
 
 
 def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = (), further: Iterable[str] = ()) -> Environment:
@@ -82,25 +77,3 @@ def _os_name() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
     except OSError:
         return platform.platform(terse=True)
-
-
-def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether the tree has changes) of the current folder's checkout; (`None`, `None`) outside one."""
-    commit = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=no") if commit else None
-    return commit, None if status is None else bool(status)
-
-
-def git_branch() -> str | None:
-    """The branch of the current folder's checkout; where it is at a commit alone, the one that CI says it builds."""
-    return _git("symbolic-ref", "--quiet", "--short", "HEAD") or next(filter(None, map(os.environ.get, CI_BRANCHES)), None)
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        found = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=10, env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None

@@ -8,7 +8,7 @@ import pytest
 
 from bench.contents import keeper
 from bench.doctor import examine, others_on_cpu
-from bench.environment import environment, git_state, installed, this_machine
+from bench.environment import environment, installed, this_machine
 from results.records import HARD_FACTS, Environment
 
 
@@ -27,22 +27,6 @@ def test_auto_is_resolved_without_torch() -> None:
     machine = this_machine()
     assert machine.device in ("cpu", "cuda")
     assert machine.threads >= 1
-
-
-def test_git_state_of_a_checkout_and_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert git_state() == (None, None)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "file").write_text("1")
-    subprocess.run([*git, "add", "."], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    commit, dirty = git_state()
-    assert commit
-    assert len(commit) == 40
-    assert dirty is False
-    (tmp_path / "file").write_text("2")
-    assert git_state() == (commit, True)
 
 
 def test_the_doctor_names_every_topic_and_a_remedy_for_what_is_missing(tmp_path: Path) -> None:

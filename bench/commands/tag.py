@@ -9,7 +9,7 @@ import click
 
 from bench.commands.options import store_option
 
-TAG = re.compile(r"[A-Za-z0-9._/-]+")
+NAME = re.compile(r"[A-Za-z0-9._/-]+")
 RUN_ID = re.compile(r"\d{1,8}|\d{8}-\d{0,6}|\d{8}-\d{6}-\w*")
 """A run id or its beginning."""
 
@@ -18,15 +18,24 @@ def check_tags(tags: Iterable[str]) -> None:
     """Refuse tags that could not be typed or told from a run.
 
     Raises:
-        UsageError: a tag has other characters than letters, digits and . _ - /, or means a run already.
+        UsageError: a tag has other characters than letters, digits and . _ - /, or means something else already.
     """
+    check_names("tag", tags)
+
+
+def check_names(what: str, names: Iterable[str]) -> None:
+    """The same for the names of tags, baselines and the like."""
     from results.errors import UsageError
 
-    for tag in tags:
-        if not TAG.fullmatch(tag):
-            raise UsageError(f"{tag!r} is no tag: use letters, digits and . _ - / only.")
-        if tag == "latest" or RUN_ID.fullmatch(tag):
-            raise UsageError(f"{tag!r} means a run already: choose a tag that is not `latest` and reads unlike a run id.")
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is no name for a {what}: use letters, digits and . _ - / only.")
+        if name == "latest" or RUN_ID.fullmatch(name):
+            raise UsageError(
+                f"{name!r} means a run already: choose a name for the {what} that is not `latest` and reads unlike a run id."
+            )
+        if name == "fork-point" or name.endswith(".json"):
+            raise UsageError(f"{name!r} means something else in comparisons: choose another name for the {what}.")
 
 
 @click.command()
@@ -58,14 +67,22 @@ def tag(run: str, tags: tuple[str, ...], remove: bool, store_url: str) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
 def rm(runs: tuple[str, ...], yes: bool, store_url: str) -> int:
-    """Remove each RUN with all that was measured in it; a run that is going on is refused."""
+    """Remove each RUN with all that was measured in it; one that is going on, or that a baseline is pinned to, is refused."""
     from bench.holding import hold_run
     from results.errors import UsageError
+    from results.reading import pins
     from results.store import Store
 
     with Store.reading(store_url) as store:
         run_ids = list(dict.fromkeys(store.resolve_run(run) for run in runs))
         summaries = {one.run_id: one for one in store.runs()}
+        pinned = pins(store.baselines())
+    for run_id in run_ids:
+        if names := pinned.get(run_id):
+            raise UsageError(
+                f"Baseline {names[0]!r} is pinned to run {run_id}: move it with `bench baseline accept {names[0]} RUN --reason TEXT`, "
+                f"or take it away with `bench baseline remove {names[0]} --reason TEXT`, before the run is removed."
+            )
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"This would remove {', '.join(run_ids)}: say --yes to remove without being asked.")

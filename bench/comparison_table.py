@@ -1,4 +1,4 @@
-"""A comparison on the terminal: environments, a row per case and metric with its verdict, and one closing sentence."""
+"""An outcome on the terminal: environments, a row per case and metric with its verdict, what one side lacks, and the closing words."""
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -6,110 +6,95 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.tables import Column, Fitted, case_label, footnotes, table
-from results.compare import Comparison, ComparisonRow
 from results.format import moment, plain, quantity
-from results.gate import MIN_REPLICATES, Verdict, judge, verdict_of
+from results.gate import Judgement, RowJudgement, Verdict
 from results.metrics import METRICS
-from results.records import RowWarning
+from results.outcome import Outcome
 from results.stats import Estimate
-from results.verdict_words import change, detectable, gaps, worst_first
+from results.verdict_words import changed, detectable, lacking, method, replicates, sided_warnings, verdict_words
+
+MOST = 5
+"""Different reasons of inconclusive rows that are told."""
 
 VERDICT_STYLES: dict[Verdict, str] = {"regression": "bold red", "inconclusive": "yellow", "improvement": "green"}
 
 
-def comparison_table(comparison: Comparison) -> RenderableType:
+def comparison_table(outcome: Outcome) -> RenderableType:
     """What differs between the environments, a row per case and metric, worst first, and what one side lacks."""
-    rows = worst_first(comparison)
-    marks, notes = footnotes([_sided(row) for row in rows])
+    if not outcome.judgement:
+        return Group(*_environments(outcome))
+    verdict = outcome.judgement.verdict
+    told = (*outcome.judgement.reasons, *lacking(outcome.judgement)[:MOST], outcome.calibration_words)
+    closing = [plain(line) for line in told]
+    return Group(
+        *_environments(outcome),
+        *_judged(outcome.judgement),
+        *map(Text, closing),
+        Text(outcome.sentence, style=VERDICT_STYLES.get(verdict, "")),
+    )
 
+
+def _environments(outcome: Outcome) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for name, side, run in outcome.runs:
+        known = "" if run.run_id in side.name else f"{run.run_id}, "
+        parts.append(Text(plain(f"{name}: {side.name}, {known}{run.suite}, {moment(run.started_at)}")))
+    if outcome.differences:
+        facts = [
+            Column("Environment", [f"{one.key} (hard)" if one.hard else one.key for one in outcome.differences]),
+            Column("A", [_fact(one.a) for one in outcome.differences], wraps=12),
+            Column("B", [_fact(one.b) for one in outcome.differences], wraps=12),
+        ]
+        parts += [Text(), table(facts)]
+    return parts
+
+
+def _judged(judgement: Judgement) -> list[RenderableType]:
+    rows = judgement.rows
+    marks, notes = footnotes([sided_warnings(judged.row) for judged in rows])
+    parts: list[RenderableType] = [Text()]
+    if rows:
+        parts += [_rows(rows, marks), Text()]
+        notes.insert(0, method(judgement))
+    return [*parts, *(Text(plain(note)) for note in notes), Text()]
+
+
+def _rows(rows: tuple[RowJudgement, ...], marks: list[str]) -> RenderableType:
     def wide(joint: str, width: int, leading: int) -> Table:
         return table(
             [
-                Column("Verdict", [_verdict(row) for row in rows]),
-                Column("Metric", [METRICS[row.metric].label for row in rows]),
-                Column("Case", [case_label(row.planned) for row in rows], wraps=width),
-                Column("A", [_side(row, row.a) for row in rows], justify="right"),
-                Column("B", [_side(row, row.b) for row in rows], justify="right"),
-                Column("Change", [change(row).replace(" [", f"{joint}[") for row in rows], justify="right"),
-                Column("Detectable", [detectable(row) for row in rows], justify="right"),
-                Column("n", [_replicates(row) for row in rows], justify="right"),
+                Column("Verdict", [_verdict(one) for one in rows]),
+                Column("Metric", [METRICS[one.row.metric].label for one in rows]),
+                Column("Case", [case_label(one.row.planned) for one in rows], wraps=width),
+                Column("A", [_side(one, one.row.a) for one in rows], justify="right"),
+                Column("B", [_side(one, one.row.b) for one in rows], justify="right"),
+                Column("Change", [changed(one).replace(" [", f"{joint}[") for one in rows], justify="right"),
+                Column("Detectable", [detectable(one) for one in rows], justify="right"),
+                Column("n", [replicates(one.row) for one in rows], justify="right"),
                 Column("Notes", marks, wraps=5),
             ],
             leading,
         )
 
-    stacked = Group(*(_stacked_change(row, mark) for row, mark in zip(rows, marks, strict=True)))
-    runs = (("A", comparison.a_run), ("B", comparison.b_run))
-    parts: list[RenderableType] = [
-        Text(plain(f"{side}: {run.run_id}, {run.suite}, {moment(run.started_at)}")) for side, run in runs
-    ]
-    parts.append(Text())
-    if comparison.differences:
-        facts = [
-            Column("Environment", [f"{one.key} (hard)" if one.hard else one.key for one in comparison.differences]),
-            Column("A", [_fact(one.a) for one in comparison.differences], wraps=12),
-            Column("B", [_fact(one.b) for one in comparison.differences], wraps=12),
-        ]
-        parts += [table(facts), Text()]
-    if rows:
-        parts += [Fitted((wide(" ", 32, 0), wide("\n", 20, 1), stacked)), Text()]
-        notes.insert(0, "Change: B against A with its 95 % interval. Detectable: the smallest change seen with 80 % power.")
-    notes += gaps(comparison)
-    return Group(*parts, *(Text(plain(note)) for note in notes), Text(), _closing(comparison))
+    stacked = Group(*(_stacked(judged, mark) for judged, mark in zip(rows, marks, strict=True)))
+    return Fitted((wide(" ", 32, 0), wide("\n", 20, 1), stacked))
 
 
-_COUNTED: dict[Verdict, str] = {
-    "regression": "worse",
-    "inconclusive": "inconclusive",
-    "no_change": "unchanged",
-    "improvement": "better",
-    "described": "described only",
-}
-
-
-def _closing(comparison: Comparison) -> Text:
-    """One sentence: the verdict, and how many rows stand behind it."""
-    judged = [judge(row) for row in comparison.rows]
-    parts = [f"{judged.count(verdict)} {words}" for verdict, words in _COUNTED.items() if verdict in judged]
-    if comparison.newly_failed:
-        parts.append(f"{len(comparison.newly_failed)} newly failed")
-    if comparison.unreached:
-        parts.append(f"{len(comparison.unreached)} not reached")
-    verdict = verdict_of(comparison)
-    few = any(judge(row) == "inconclusive" and not row.is_score and row.replicates < MIN_REPLICATES for row in comparison.rows)
-    remedy = " A verdict needs three processes a side." if few else ""
-    words = f"{verdict.replace('_', ' ').capitalize()}: {', '.join(parts) or 'nothing could be judged'}.{remedy}"
-    return Text(words, style=VERDICT_STYLES.get(verdict, ""))
-
-
-def _sided(row: ComparisonRow) -> list[tuple[str, RowWarning]]:
-    """A row's warnings with the side that each belongs to."""
-    both = [one for one in row.a_warnings if one in row.b_warnings]
-    sides = (("A and B", both), ("A", row.a_warnings), ("B", row.b_warnings))
-    return [(side, one) for side, warnings in sides for one in warnings if side == "A and B" or one not in both]
-
-
-def _stacked_change(row: ComparisonRow, marks: str) -> RenderableType:
-    title = Text.assemble(_verdict(row), f"  {METRICS[row.metric].label}  {case_label(row.planned)}")
-    seen = f", detectable {detectable(row)}" if row.detectable is not None else ""
-    sides = f"{_side(row, row.a)} → {_side(row, row.b)}"
-    facts = f"{sides}  {change(row)}{seen}, n {_replicates(row)}{f'  ({marks})' if marks else ''}"
+def _stacked(judged: RowJudgement, marks: str) -> RenderableType:
+    row = judged.row
+    title = Text.assemble(_verdict(judged), f"  {METRICS[row.metric].label}  {case_label(row.planned)}")
+    seen = f", detectable {detectable(judged)}" if detectable(judged) != "–" else ""
+    sides = f"{_side(judged, row.a)} → {_side(judged, row.b)}"
+    facts = f"{sides}  {changed(judged)}{seen}, n {replicates(row)}{f'  ({marks})' if marks else ''}"
     return Group(title, Padding(Text(facts), (0, 0, 0, 2), expand=False))
 
 
-def _verdict(row: ComparisonRow) -> Text:
-    verdict = judge(row)
-    return Text(verdict.replace("_", " "), style=VERDICT_STYLES.get(verdict, ""))
+def _verdict(judged: RowJudgement) -> Text:
+    return Text(verdict_words(judged), style=VERDICT_STYLES.get(judged.verdict, "") if judged.gates else "")
 
 
-def _side(row: ComparisonRow, side: Estimate) -> str:
-    return quantity(side.value, METRICS[row.metric].unit)
-
-
-def _replicates(row: ComparisonRow) -> str:
-    if row.is_score:
-        return f"{row.replicates} items"
-    return "/".join(str(side.n if side.basis == "processes" else 1) for side in (row.a, row.b))
+def _side(judged: RowJudgement, side: Estimate) -> str:
+    return quantity(side.value, METRICS[judged.row.metric].unit)
 
 
 def _fact(value: object) -> str:

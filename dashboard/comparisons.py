@@ -1,17 +1,16 @@
-"""Two runs' comparison turned into the DataFrames that the page shows and draws. Comparing is `results.compare`'s, judging `results.gate`'s."""
+"""A judged comparison turned into the DataFrames that the page shows and draws. Comparing is `results.compare`'s, judging `results.gate`'s."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from results.caveats import sentence
-from results.compare import Comparison, ComparisonRow, Difference
+from results.comparison import Difference
 from results.format import plain
-from results.gate import judge
+from results.gate import Judgement
 from results.metrics import METRICS
 from results.summary import estimate_text
-from results.verdict_words import change, detectable, worst_first
+from results.verdict_words import band, changed, detectable, ratios, sided_warnings, verdict_words, why
 
 
 def differences_frame(differences: Iterable[Difference]) -> pd.DataFrame:
@@ -20,49 +19,41 @@ def differences_frame(differences: Iterable[Difference]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Fact", "A", "B", "Forbids comparing"])
 
 
-def rows_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
+def rows_frame(judgement: Judgement, names: Mapping[str, str]) -> pd.DataFrame:
     """One row per case and metric, worst first."""
     rows = [
         (
-            names[row.planned.case.case_id],
-            METRICS[row.metric].label,
-            judge(row).replace("_", " "),
-            change(row),
-            estimate_text(row.a, row.metric),
-            estimate_text(row.b, row.metric),
-            detectable(row),
+            names[judged.row.planned.case.case_id],
+            METRICS[judged.row.metric].label,
+            verdict_words(judged),
+            changed(judged),
+            estimate_text(judged.row.a, judged.row.metric),
+            estimate_text(judged.row.b, judged.row.metric),
+            detectable(judged),
+            judged.corroborated_by,
+            why(judged),
         )
-        for row in worst_first(comparison)
+        for judged in judgement.rows
     ]
-    return pd.DataFrame(rows, columns=["Case", "Metric", "Verdict", "Change", "A", "B", "Detectable"])
+    return pd.DataFrame(rows, columns=["Case", "Metric", "Verdict", "Change", "A", "B", "Detectable", "Rows that agree", "Why"])
 
 
-def ratios_frame(comparison: Comparison, names: dict[str, str]) -> pd.DataFrame:
+def ratios_frame(judgement: Judgement, names: Mapping[str, str]) -> pd.DataFrame:
     """The rows that have a ratio, for `results.figures.forest`."""
     columns = ["case", "metric", "verdict", "ratio", "low", "high", "band_low", "band_high"]
     rows = [
-        (names[row.planned.case.case_id], row.metric, judge(row), row.ratio, row.low, row.high, *band(row))
-        for row in worst_first(comparison)
-        if row.ratio is not None
+        (names[judged.row.planned.case.case_id], judged.row.metric, judged.verdict, *found, *(band(judged) or (None, None)))
+        for judged in judgement.rows
+        if (found := ratios(judged))
     ]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[3:], float))
 
 
-def band(row: ComparisonRow) -> tuple[float | None, float | None]:
-    """The margin's ends as ratios."""
-    if row.margin is None or (row.in_points and not row.a.value):
-        return None, None
-    if row.in_points:
-        return 1 - row.margin / row.a.value, 1 + row.margin / row.a.value
-    return math.exp(-row.margin), math.exp(row.margin)
-
-
-def warnings_list(comparison: Comparison, names: dict[str, str]) -> list[str]:
+def warnings_list(judgement: Judgement, names: Mapping[str, str]) -> list[str]:
     """The warnings of both sides, one line each."""
     lines = [
-        f"{names[row.planned.case.case_id]}, {side}: {plain(sentence(warning))}"
-        for row in comparison.rows
-        for side, warnings in (("A", row.a_warnings), ("B", row.b_warnings))
-        for warning in warnings
+        f"{names[judged.row.planned.case.case_id]}, {side}: {plain(sentence(warning))}"
+        for judged in judgement.rows
+        for side, warning in sided_warnings(judged.row)
     ]
     return list(dict.fromkeys(lines))

@@ -1,10 +1,8 @@
 """A report as one HTML file that needs nothing else: styles and charts inside, no scripts, all text escaped."""
 
-import base64
-import hashlib
-
 from results.export_svg import bars
 from results.export_table import METHOD, command_of, environment_of, escape, facts_of, failure_label, heading, table_of
+from results.html_document import document
 from results.metrics import METRICS
 from results.records import Report
 from results.summary import request_scores, scores_by_request, summarize, unresolved
@@ -54,18 +52,15 @@ summary{cursor:pointer;overflow-wrap:anywhere}
 
 def html_page(report: Report) -> str:
     """Facts, charts, the table with notes, failures, answers, environment and the command that repeats it."""
-    style = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
-    title = f"{escape(report.run.suite)}: {escape(report.run.run_id)}"
+    title = f"{report.run.suite}: {report.run.run_id}"
     facts = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts_of(report).items())
     sections = (_charts(report), _results(report), _failures(report), _answers(report), _environment(report))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<dl>{facts}</dl>\n"
+    return document(
+        title,
+        CSS,
+        f"<h1>{escape(title)}</h1>\n<dl>{facts}</dl>\n"
         + "\n".join(section for section in sections if section)
-        + f"\n<h2>Reproduce</h2>\n<pre>{escape(command_of(report))}</pre>\n</body>\n</html>\n"
+        + f"\n<h2>Reproduce</h2>\n<pre>{escape(command_of(report))}</pre>",
     )
 
 

@@ -1,10 +1,14 @@
-"""Bars with intervals as one inline SVG: no scripts, no styles of its own. What is drawn is the caller's choice."""
+"""Bars with intervals, and ratios around no change, each as one inline SVG: no scripts, no styles of its own.
+
+What is drawn is the caller's choice.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from results.export_table import escape, heading
-from results.format import number, quantity, scale
+from results.format import number, percent, quantity, scale
 from results.metrics import Metric
 from results.stats import Estimate
 from results.summary import estimate_text
@@ -67,3 +71,83 @@ def _round_up(value: float) -> float:
 
 def _x(value: float, reach: float) -> float:
     return EDGE + (WIDTH - 2 * EDGE) * min(max(value / reach, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row of a forest plot: a ratio with its interval and the band of what does not matter, all as ratios."""
+
+    label: str
+    told: str
+    """Stands beside the label."""
+    ratio: float
+    low: float | None
+    high: float | None
+    band: tuple[float, float] | None
+    verdict: str
+
+
+STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+SHAPES = {
+    "regression": '<path d="M{x} {y}m-5 -5l10 10m-10 0l10 -10" stroke="{colour}" stroke-width="3"/>',
+    "inconclusive": '<circle cx="{x}" cy="{y}" r="5" fill="none" stroke="{colour}" stroke-width="2.5"/>',
+    "no_change": '<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>',
+    "improvement": '<path d="M{x} {y}m0 -7l6 7l-6 7l-6 -7z" fill="{colour}"/>',
+    "described": '<path d="M{x} {y}m0 -6v12" stroke="{colour}" stroke-width="3"/>',
+}
+"""Verdict → mark; the colour never stands alone."""
+
+
+def reach_of(marks: Iterable[Mark]) -> float:
+    """The change at the right edge of forest plots that are to be read together: 0.2 is +20 %, and the left edge its reciprocal.
+
+    All ratios and margins have room; an interval that would dwarf them is cut at the edge.
+    """
+    ends = [ratio for mark in marks for ratio in (mark.ratio, *(mark.band or ())) if ratio > 0]
+    most = math.exp(max((abs(math.log(ratio)) for ratio in ends), default=0.0)) - 1
+    return next((step for step in STEPS if step >= 1.2 * most), STEPS[-1])
+
+
+def forest(title: str, marks: Sequence[Mark], reach: float, colours: Mapping[str, str]) -> str:
+    """A line per mark, on a logarithmic scale around no change; what lies beyond the edge is drawn at it, without an end."""
+    height = TOP + ROW * len(marks) + BOTTOM
+    drawn = "".join(_mark(TOP + ROW * index, mark, reach, colours[mark.verdict]) for index, mark in enumerate(marks))
+    middle = _spread(1.0, reach)
+    ticks = ((1 / (1 + reach), "start"), (1.0, "middle"), (1 + reach, "end"))
+    axis = "".join(
+        f'<path class="axis" d="M{_spread(ratio, reach):.1f} {height - BOTTOM}v4"/><text class="tick" x="{_spread(ratio, reach):.1f}" '
+        f'y="{height - BOTTOM + 16}" text-anchor="{anchor}">{"no change" if ratio == 1 else percent(ratio)}</text>'
+        for ratio, anchor in ticks
+    )
+    listed = "; ".join(f"{mark.label}: {mark.told}" for mark in marks)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{escape(title)}</title><desc>{escape(listed)}</desc>'
+        f'{drawn}<path class="axis" d="M{middle:.1f} {TOP}V{height - BOTTOM}" stroke-dasharray="2 3"/>'
+        f'<path class="axis" d="M{EDGE} {height - BOTTOM}H{WIDTH - EDGE}"/>{axis}</svg>'
+    )
+
+
+def _mark(top: int, mark: Mark, reach: float, colour: str) -> str:
+    middle = top + 27
+    drawn = [
+        f'<text x="{EDGE}" y="{top + 13}">{escape(mark.label)}</text>',
+        f'<text class="value" x="{WIDTH - EDGE}" y="{top + 13}" text-anchor="end">{escape(mark.told)}</text>',
+    ]
+    if mark.band:
+        low, high = (_spread(end, reach) for end in mark.band)
+        drawn.append(f'<rect class="band" x="{low:.1f}" y="{middle - 9}" width="{high - low:.1f}" height="18"/>')
+    if mark.low is not None and mark.high is not None:
+        low, high = _spread(mark.low, reach), _spread(mark.high, reach)
+        inside = 1 / (1 + reach), 1 + reach
+        caps = "".join(
+            f"M{x:.1f} {middle - 5}v10" for x, end in ((low, mark.low), (high, mark.high)) if inside[0] <= end <= inside[1]
+        )
+        drawn.append(f'<path d="M{low:.1f} {middle}H{high:.1f}{caps}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    drawn.append(SHAPES[mark.verdict].format(x=f"{_spread(mark.ratio, reach):.1f}", y=middle, colour=colour))
+    return f"<g><title>{escape(mark.label)}: {escape(mark.told)}</title>{''.join(drawn)}</g>"
+
+
+def _spread(ratio: float, reach: float) -> float:
+    """Where a ratio stands, so that twice and half are equally far from the middle."""
+    share = math.log(ratio) / math.log1p(reach) if ratio > 0 else -1.0
+    return EDGE + (WIDTH - 2 * EDGE) * (1 + min(max(share, -1.0), 1.0)) / 2

@@ -19,10 +19,10 @@ from bench.commands import dashboard as command
 from dashboard import comparisons, queries
 from results.compare import compare
 from results.errors import GemmeterError, UsageError
+from results.gate import gate
 from results.records import Report
 from results.store import Store
 from results.summary import summarize
-from results.verdict_words import gaps
 
 FIRST, SECOND = "20260301-120000-aaaa", "20260302-120000-bbbb"
 APP = Path(queries.__file__).with_name("app.py")
@@ -90,9 +90,9 @@ def test_points_and_samples_are_the_records_own() -> None:
 
 
 def test_comparison_frames() -> None:
-    comparison = compare(make_report(), slower_report())
-    names = queries.case_names(comparison.a_run.planned)
-    frame = comparisons.rows_frame(comparison, names).set_index(["Case", "Metric"])
+    judgement = gate(compare(make_report(), slower_report()))
+    names = queries.case_names(judgement.comparison.a_run.planned)
+    frame = comparisons.rows_frame(judgement, names).set_index(["Case", "Metric"])
     assert frame.loc[("fp32 pp32 tg16", "TPOT"), "Verdict"] == "regression"
     assert frame.loc[("fp32 pp32 tg16", "TPOT"), "Change"] == "+20.7 % [+19.1, +22.2]"
     assert frame.loc[("fp32 pp32 tg16", "Weights"), ["Verdict", "Change", "Detectable"]].to_list() == [
@@ -101,10 +101,10 @@ def test_comparison_frames() -> None:
         "any",
     ]
     assert frame.loc[("fp32 pp32 tg16", "Decode"), "Verdict"] == "described"
-    ratios = comparisons.ratios_frame(comparison, names).set_index(["case", "metric"])
+    ratios = comparisons.ratios_frame(judgement, names).set_index(["case", "metric"])
     assert ratios.loc[("fp32 pp32 tg16", "ttft_s"), ["band_low", "band_high"]].to_list() == pytest.approx([1 / 1.05, 1.05])
     assert ratios.loc[("fp32 quality", "quality"), ["band_low", "band_high"]].to_list() == pytest.approx([1 - 0.01 / 0.8, 1 + 0.01 / 0.8])  # fmt: skip
-    assert gaps(comparison) == []
+    assert frame.loc[("fp32 pp32 tg16", "TPOT"), "Rows that agree"] == 3
 
 
 # ---- pages

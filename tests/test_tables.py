@@ -3,14 +3,12 @@
 import io
 
 import pytest
-from fakes import make_case, make_environment, make_failure, make_measurement, make_planned, make_report, make_run
+from fakes import make_case, make_failure, make_measurement, make_planned, make_report, make_run
 from load_fakes import make_load_report
 from rich.console import Console, RenderableType
 from terminal import same_as_golden
 
-from bench.comparison_table import comparison_table
 from bench.tables import cases_table, runs_table
-from results.compare import compare
 from results.reading import RunSummary
 from results.records import Report, RowWarning
 from results.summary import summarize
@@ -31,14 +29,6 @@ def drawn(renderable: RenderableType, width: int) -> str:
     console.print(renderable)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
-
-
-def compared() -> RenderableType:
-    slower = make_report(run_id="20260302-120000-bbbb", slower=1.2, seed=2)
-    environment = make_environment(python="3.12.1", torch="2.9.0")
-    return comparison_table(
-        compare(make_report(), slower.model_copy(update={"run": slower.run.model_copy(update={"environment": environment})}))
-    )
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
@@ -69,21 +59,13 @@ def test_cases_under_load_have_a_table_of_their_own() -> None:
     assert "Prefill" not in heads[1]
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
-def test_golden_comparison(width: int) -> None:
-    same_as_golden(f"comparison-{width}.txt", drawn(compared(), width))
-
-
 @pytest.mark.parametrize("width", range(45, 221, 7))
 def test_no_number_is_cut_at_any_width(width: int) -> None:
     cases = drawn(cases_table(summarize(make_report())), width)
     for whole in ("300 ms", "16.7 tok/s", "[16.5, 16.8]", "1.49 GiB", "1020 MiB", "0.8"):
         assert whole in cases, whole
-    comparison = drawn(compared(), width)
-    for whole in ("60.1 ms", "71.8 ms", "+19.7 %", "1.49 GiB"):
-        assert whole in comparison.replace("\n  ", " "), whole
-    assert "…" not in cases + comparison
-    assert max(map(len, (cases + comparison).splitlines())) <= width
+    assert "…" not in cases
+    assert max(map(len, cases.splitlines())) <= width
 
 
 def test_one_process_is_labelled_as_the_spread_within_it() -> None:
@@ -155,13 +137,6 @@ def test_text_from_outside_is_neither_markup_nor_escape() -> None:
         assert ":smile:" in text
 
 
-def test_colours_never_speak_alone() -> None:
-    console = screen(120, color_system="standard", force_terminal=True)
-    console.print(compared())
-    assert isinstance(console.file, io.StringIO)
-    assert "\x1b[1;31mregression" in console.file.getvalue()
-
-
 def run_summary(number: int, **changes: object) -> RunSummary:
     report = make_report()
     fields: dict[str, object] = {
@@ -187,39 +162,6 @@ def test_long_names_are_folded_and_not_cut() -> None:
     assert "20260301-120000-aaaa" in text
     assert "7 of 10" in text
     assert joined.count("a-sui") == 1
-
-
-def test_a_comparison_says_what_one_side_lacks_once() -> None:
-    whole = make_report()
-    case = whole.run.planned[0].case
-    rest = tuple(one for one in make_report(run_id="b").measurements if one.case_id != case.case_id)
-    crashed = make_failure("x", case, run_id="b", kind="oom", message="Out of memory: choose a smaller model.")
-    lost = make_report(run_id="b").model_copy(update={"measurements": rest, "failures": (crashed,)})
-    text = drawn(comparison_table(compare(whole, lost)), 200)
-    assert "Newly failed on B: gemma-3-270m transformers fp32 cpu pp32 tg16: oom: Out of memory" in text
-    assert "Only in A" not in text
-    assert "Not reached" not in text
-    assert text.rstrip().splitlines()[-1].startswith("Regression: ")
-    assert "1 newly failed" in text
-
-
-def test_a_comparison_of_too_few_processes_says_what_it_needs() -> None:
-    text = drawn(comparison_table(compare(make_report(processes=1), make_report(processes=1, run_id="b"))), 120)
-    assert "Inconclusive: " in text
-    assert "A verdict needs three processes a side." in text
-    assert "1/1" in text
-
-
-def test_exact_metrics_show_the_smallest_difference() -> None:
-    case = make_case()
-
-    def report(run_id: str, weights: float) -> Report:
-        made = make_measurement(run_id, case, run_id=run_id, values={"weights_bytes": weights})
-        return Report(run=make_run(make_planned(case), run_id=run_id), measurements=(made,))
-
-    text = drawn(comparison_table(compare(report("a", 2.0**30), report("b", 2.0**30 + 4096))), 200)
-    assert "+4 KiB" in text
-    assert "1 GiB" in text
 
 
 @pytest.mark.parametrize("width", range(60, 200, 7))

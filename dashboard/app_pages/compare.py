@@ -6,12 +6,13 @@ from dashboard import parts, source
 from dashboard.comparisons import differences_frame, ratios_frame, rows_frame, warnings_list
 from dashboard.queries import case_names
 from results import figures
-from results.compare import Comparison, compare, compare_environments
-from results.errors import NotComparableError
-from results.gate import verdict_of
+from results.format import plain
+from results.gate import Judgement
+from results.outcome import outcome_of
+from results.policy import Policy
 from results.reading import RunSummary
-from results.records import HARD_FACTS
-from results.verdict_words import gaps
+from results.sides import Side
+from results.verdict_words import headline, method, spoken
 
 
 def page() -> None:
@@ -24,19 +25,17 @@ def page() -> None:
     a, b = choose_sides(runs)
     if a is None or b is None:
         return
-    report_a, report_b = source.report(a), source.report(b)
-    differences = compare_environments(report_a.run.environment, report_b.run.environment, allow=HARD_FACTS)
+    side_a, side_b = (Side(run.run_id, source.report(run), (run.run_id,)) for run in (a, b))
+    outcome = outcome_of((side_a, side_b), Policy())
     st.header("Environments")
-    if differences:
-        parts.table(differences_frame(differences))
+    if outcome.differences:
+        parts.table(differences_frame(outcome.differences))
     else:
         st.text("Both runs had the same environment.")
-    try:
-        comparison = compare(report_a, report_b)
-    except NotComparableError as problem:
-        parts.error(problem)
+    if outcome.judgement:
+        show(outcome.judgement)
     else:
-        show(comparison)
+        parts.error(outcome.refusal)
     parts.reproduce(("bench", "compare", a.run_id, b.run_id))
 
 
@@ -53,18 +52,18 @@ def choose_sides(runs: list[RunSummary]) -> tuple[RunSummary | None, RunSummary 
     return a, b
 
 
-def show(comparison: Comparison) -> None:
+def show(judgement: Judgement) -> None:
+    comparison = judgement.comparison
     names = case_names((*comparison.a_run.planned, *comparison.b_run.planned))
     st.header("Verdict")
-    st.metric("B against A", verdict_of(comparison).replace("_", " "), width="content")
-    if missing := gaps(comparison):
-        st.text("\n".join(missing))
-    parts.table(rows_frame(comparison, names))
-    st.caption("Change: B against A with its 95 % interval. Detectable: the smallest change seen with 80 % power.")
-    ratios = ratios_frame(comparison, names)
+    st.metric("B against A", spoken(judgement.verdict), width="content")
+    st.text(plain("\n".join((headline(judgement), *judgement.reasons))))
+    parts.table(rows_frame(judgement, names))
+    st.caption(parts.literal(method(judgement)))
+    ratios = ratios_frame(judgement, names)
     if not ratios.empty:
         st.plotly_chart(figures.forest(ratios), key="forest", config=parts.CHART_CONFIG)
-    if warnings := warnings_list(comparison, names):
+    if warnings := warnings_list(judgement, names):
         with st.expander(f"Warnings ({len(warnings)})"):
             st.text("\n".join(warnings))
 

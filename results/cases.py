@@ -105,7 +105,8 @@ class Case(Record):
     """
 
     weights: str
-    """`sha256:<64 hex>` of the content, `hub:<id>@<commit>`, or `random:<hash of the architecture>`; never a path."""
+    """`sha256:<64 hex>` of the content, `hub:<id>@<commit>`, `random:<hash of the architecture>`, or of a report that another tool made
+    `imported:<tool>:<name>`; never a path."""
     engine: str
     device: str
     """`cpu`, `cuda`, `mps` …; which one exactly is a fact of the environment."""
@@ -189,7 +190,7 @@ class Case(Record):
             return "quality"
         if self.training:
             return self.training.label
-        parts = [f"pp{self.prompt_tokens}" if self.prompt_tokens else "", f"tg{self.output_tokens}"]
+        parts = [f"pp{self.prompt_tokens}" if self.prompt_tokens else "", f"tg{self.output_tokens}" if self.output_tokens else ""]
         parts.append(f"@d{self.depth}" if self.depth else "")
         parts.append(f"b{self.batch}" if self.batch > 1 else "")
         parts.append(f"prefix {self.shared_prefix_tokens}×{self.prefix_hit_rate:g}" if self.prefix_hit_rate else "")

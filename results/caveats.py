@@ -33,6 +33,7 @@ CAVEATS: dict[str, str] = {
     "prompt_tokens_differ": "its prompts have {count:.1f} tokens on average, those of {engine} have {other:.1f}: they do not do equal work",
     "server_disagrees": "the server says that it decoded {server:.3g} tok/s, its client saw {ours:.3g}",
     "uneven_events": "events of {requests} requests carried several tokens: their share of each is an estimate",
+    "unknown_machine": "the report of {tool} does not tell which machine was measured",
     "remote_session": "the server was not started for this measurement: its processes are sessions of one server",
     "failed_processes": "{failed} of {planned} processes failed ({kinds})",
 }  # fmt: skip

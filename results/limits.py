@@ -18,7 +18,11 @@ from results.validation import nearest
 
 Verdict = Literal["holds", "fails", "open"]
 
-LIMITABLE = tuple(name for name, metric in METRICS.items() if metric.level == "request" and re.fullmatch(r"(.+/)?s", metric.unit))
+LIMITABLE = tuple(
+    name
+    for name, metric in METRICS.items()
+    if metric.level == "request" and metric.tool is None and re.fullmatch(r"(.+/)?s", metric.unit)
+)
 """The metrics that a limit can be put on: times and rates of single requests."""
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {

@@ -31,6 +31,8 @@ class Metric:
     """Names elsewhere, by tool. Where a definition differs, it is no alias."""
     derive: Callable[[Request], tuple[float, ...]] | None = None
     derive_process: Callable[[Measurement], float | None] | None = None
+    tool: str | None = None
+    """Whose figure it is, under its own definition, of an imported report; `None`: ours."""
 
 
 _ALL = (
@@ -225,7 +227,59 @@ _ALL = (
     Metric("user_satisfaction", "score", "higher", "score", "User satisfaction", "Given by a person, 0 to 1."),
 )  # fmt: skip
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+_PEERS: dict[str, tuple[tuple[str, str, Level, float | None, str, str], ...]] = {
+    "llama-bench": (
+        ("llamabench_pp_tps", "tok/s", "request", 0.05, "pp",
+         "Prompt tokens of one repetition / its time: batches of random tokens, without tokenizing, sampling or network."),
+        ("llamabench_tg_tps", "tok/s", "request", 0.05, "tg",
+         "Generated tokens of one repetition / its time: one decode call of a random token each, without sampling or text."),
+        ("llamabench_pg_tps", "tok/s", "request", 0.05, "pp+tg",
+         "Prompt and generated tokens of one repetition together / its time."),
+    ),
+    "vLLM bench": (
+        ("vllm_ttft_s", "s", "request", 0.05, "TTFT",
+         "First chunk that counts - start, before the connection is opened; in older versions an empty role chunk counts."),
+        ("vllm_tpot_s", "s", "request", 0.05, "TPOT",
+         "(End to end - TTFT) / (output tokens - 1), of requests with more than one; what the TTFT leaves out is in it."),
+        ("vllm_itl_s", "s", "process", None, "ITL", "Gap between chunks that count, the median over those of all requests."),
+        ("vllm_e2e_s", "s", "request", 0.05, "End to end",
+         "Last chunk that counts - start, which is when it was sent: waiting in the client is not in it."),
+        ("vllm_output_tps", "tok/s", "process", None, "Output throughput", "Output tokens / the time of the whole benchmark."),
+        ("vllm_request_rate", "1/s", "process", None, "Requests/s", "Successful requests / the time of the whole benchmark."),
+    ),
+    "GuideLLM": (
+        ("guidellm_ttft_s", "s", "request", 0.05, "TTFT",
+         "First content, thought or tool call - start, before the connection is opened; by the wall clock."),
+        ("guidellm_tpot_s", "s", "request", 0.05, "TPOT", "(Last token - start) / output tokens: it contains the TTFT."),
+        ("guidellm_itl_s", "s", "request", 0.05, "ITL", "(Last token - first token) / (output tokens - 1): what others call TPOT."),
+        ("guidellm_e2e_s", "s", "request", 0.05, "Request latency", "End of the stream - start, by the wall clock."),
+        ("guidellm_output_tps", "tok/s", "process", None, "Output throughput",
+         "Mean rate of output tokens over the benchmark's measured window, by its own account."),
+        ("guidellm_request_rate", "1/s", "process", None, "Requests/s",
+         "Mean rate of successful requests over the benchmark's measured window, by its own account."),
+    ),
+    "AIPerf": (
+        ("aiperf_ttft_s", "s", "request", 0.05, "TTFT", "First content or thought - start, before the connection is opened."),
+        ("aiperf_itl_s", "s", "request", 0.05, "ITL",
+         "(Request latency - TTFT) / (output tokens - 1, or - those of the first chunk where the server tells): what others call TPOT; "
+         "tokens by its own tokenizer."),
+        ("aiperf_e2e_s", "s", "request", 0.05, "Request latency", "Last content or thought - start."),
+        ("aiperf_output_tps", "tok/s", "process", None, "Output throughput",
+         "Output tokens by its own tokenizer / the time from the first start to the last answer."),
+        ("aiperf_request_rate", "1/s", "process", None, "Requests/s",
+         "Successful requests / the time from the first start to the last answer."),
+    ),
+}  # fmt: skip
+"""By tool: name, unit, level, margin, label and definition. Rates are better high, times low."""
+
+
+def _peer(tool: str, name: str, unit: str, level: Level, margin: float | None, label: str, definition: str) -> Metric:
+    better: Literal["lower", "higher"] = "lower" if unit == "s" else "higher"
+    return Metric(name, unit, better, level, f"{tool} {label}", definition, margin=margin, tool=tool)
+
+
+PEERS = tuple(_peer(tool, *row) for tool, rows in _PEERS.items() for row in rows)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*_ALL, *PEERS)}
 
 
 def request_values(name: str, request: Request) -> tuple[float, ...]:
@@ -239,11 +293,12 @@ def request_values(name: str, request: Request) -> tuple[float, ...]:
 
 
 def process_value(name: str, measurement: Measurement) -> float | None:
-    """One value per process: the median over the requests for a request-level metric, else the process's own."""
+    """One value per process: the median over the requests for a request-level metric, else the process's own. A report without
+    single requests gives its own median as the process's value."""
     metric = METRICS[name]
     if metric.level == "request":
         values = [value for request in measurement.requests for value in request_values(name, request)]
-        return statistics.median(values) if values else None
+        return statistics.median(values) if values else measurement.values.get(name)
     if metric.derive_process is not None:
         return metric.derive_process(measurement)
     return measurement.values.get(name)

@@ -16,7 +16,7 @@ SUCCESSFUL_REQUESTS = Metric("successful_requests", "requests", "higher", "reque
                              "How many of the requests succeeded.")  # fmt: skip
 
 RULE_METRICS: dict[str, Metric] = {
-    **{name: metric for name, metric in METRICS.items() if metric.level == "request"},
+    **{name: metric for name, metric in METRICS.items() if metric.level == "request" and metric.tool is None},
     **{metric.name: metric for metric in (SUCCESS_RATE, SUCCESSFUL_REQUESTS)},
 }
 """What a rule can watch: the metrics of a request, and two that look at all requests together."""

@@ -9,7 +9,7 @@ from typing import Any
 from results.cases import PlannedCase
 from results.caveats import sentence
 from results.format import quantity
-from results.metrics import METRICS, process_value, request_values
+from results.metrics import METRICS, PEERS, process_value, request_values
 from results.records import Failure, Measurement, Report, RowWarning, Score
 from results.stats import Estimate, estimate
 
@@ -89,7 +89,7 @@ def headline(rows: Sequence[CaseRow]) -> list[str]:
     """The metrics of the standing table that these rows fill, in order; of two percentiles the farther one."""
     kinds = [kind for kind in HEADLINES if any(row.kind == kind for row in rows)]
     wanted = dict.fromkeys(name for kind in kinds for name in HEADLINES[kind])
-    filled = [name for name in wanted if any(name in row.estimates for row in rows)]
+    filled = [name for name in (*wanted, *(one.name for one in PEERS)) if any(name in row.estimates for row in rows)]
     return [name for name in filled if name.replace("p90", "p99") == name or name.replace("p90", "p99") not in filled]
 
 
@@ -188,7 +188,7 @@ def estimates_of(measurements: Sequence[Measurement]) -> dict[str, Estimate]:
     found = {}
     for name, metric in METRICS.items():
         if metric.level == "request":
-            groups = [[v for request in m.requests for v in request_values(name, request)] for m in measurements]
+            groups = [[v for request in m.requests for v in request_values(name, request)] or _summarized(m, name) for m in measurements]
         elif metric.level == "process":
             groups = [[value] for m in measurements if (value := process_value(name, m)) is not None]
         else:
@@ -196,6 +196,11 @@ def estimates_of(measurements: Sequence[Measurement]) -> dict[str, Estimate]:
         if one := estimate(groups):
             found[name] = one
     return found
+
+
+def _summarized(measurement: Measurement, name: str) -> list[float]:
+    """The one value that a report without single requests gives of a metric of requests."""
+    return [measurement.values[name]] if name in measurement.values else []
 
 
 def quality_of(measurements: Sequence[Measurement], scores: Scores) -> dict[str, Estimate]:

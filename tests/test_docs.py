@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,11 @@ from results.store import Store
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = {"bench dashboard": "test_browser.py starts it", "bench run --resume": "test_run.py resumes"}
+ELSEWHERE = {
+    "bench dashboard": "test_browser.py starts it",
+    "bench run --resume": "test_run.py resumes",
+    "bench gate --until-decided": "test_demonstration.py measures with it",
+}
 """How commands begin that are run by other tests, and where."""
 EXPLAINED = "q3f2a9c04d51e7b6"
 """The request that the page on `bench explain` asks for."""
@@ -59,6 +64,7 @@ def test_documented_commands_run(page: Path, tmp_path: Path, monkeypatch: pytest
     with Store.writing("sqlite:///.bench/results.db") as store:
         store_report(store, with_request(make_report(with_failure=False), EXPLAINED))
         store_report(store, make_report(run_id="20260302-120000-bbbb", with_failure=False).model_copy(update={"tags": ()}))
+    shutil.copytree(ROOT / "tests" / "fixtures" / "imports", tmp_path, dirs_exist_ok=True)
     for text in blocks(page, "yaml"):
         name = yaml.safe_load(text).get("name")
         (tmp_path / (f"{name}.yaml" if name else "my-rules.yaml")).write_text(text)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bench.history_choice import RELEASE, Found
 from bench.tables import Column, Fitted, case_label, table
-from results.compare import Difference
+from results.comparison import Difference
 from results.decided import Mark
 from results.format import moment, percent, plain, points, quantity
 from results.history import Change, History, MetricSeries

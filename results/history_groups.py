@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from results.compare import Difference, compare_environments
+from results.compare import compare_environments
+from results.comparison import Difference
 from results.decided import Mark
 from results.history import Change, History, MetricSeries, RunOrigin
 from results.metrics import METRICS

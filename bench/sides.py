@@ -147,7 +147,7 @@ def _file_side(reference: Reference) -> Side:
 
 def _read(path: Path) -> Report:
     try:
-        return Report.from_json(path.read_bytes())
+        report = Report.from_json(path.read_bytes())
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}. Name a run, or a report of `bench export --format json`."
@@ -157,3 +157,7 @@ def _read(path: Path) -> Report:
         raise UsageError(
             f"{path} is no report of this version ({reason}): make one with `bench export --format json`."
         ) from error
+    planned = {one.case.case_id for one in report.run.planned}
+    if stray := next((one.case_id for one in report.measurements if one.case_id not in planned), None):
+        raise UsageError(f"{path} measures case {stray}, which its run did not plan: export it again with `bench export`.")
+    return report

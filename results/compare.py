@@ -124,24 +124,32 @@ def _case_rows(
 ) -> Iterator[ComparisonRow | MissingMetric]:
     """One row for each metric that both sides have, and what only one of them has."""
     case_id = planned.case.case_id
+    if not a.measured[case_id] or not b.measured[case_id]:
+        return
     estimates_a, estimates_b = a.estimates(planned.case), b.estimates(planned.case)
     caveats = (a.caveats(case_id), b.caveats(case_id))
+    tells_errors = planned.case.load is not None or any(_has_errors(side, case_id) for side in (a, b))
     for name, metric in METRICS.items():
-        if not _is_compared(planned, metric, also) or not estimates_a or not estimates_b:
+        if not _is_compared(metric, also) or (name == "error_share" and not tells_errors):
             continue
         other_limits = name == "goodput_rps" and a.plans[case_id].limits != b.plans[case_id].limits
         if name in estimates_a and name in estimates_b and not other_limits:
             values = _values(metric, planned.case, a, b, by_blocks)
             yield ComparisonRow(planned, name, estimates_a[name], estimates_b[name], *values, *caveats)
+            unanswered = len(a.item_scores(case_id, name)) - len(values[0]) if metric.level == "score" else 0
+            if unanswered:
+                yield MissingMetric(planned, name, "B", unanswered)
         elif name not in DESCRIBED and (name in estimates_a or name in estimates_b):
-            # goodputs under different limits are two metrics, and the baseline has not the new one
-            yield MissingMetric(planned, name, "A" if other_limits or name in estimates_b else "B")
+            # goodputs under different limits are two metrics, and B has not the one that A measured
+            yield MissingMetric(planned, name, "B" if name in estimates_a else "A")
 
 
-def _is_compared(planned: PlannedCase, metric: Metric, also: Collection[str]) -> bool:
+def _has_errors(side: _Side, case_id: str) -> bool:
+    return any(side.process_values(case_id, "error_share").values())
+
+
+def _is_compared(metric: Metric, also: Collection[str]) -> bool:
     """What is neither better nor worse, such as a price, is no one's verdict."""
-    if metric.name == "error_share" and planned.case.load is None:
-        return False
     judged = metric.margin is not None or metric.exact or metric.name in also
     return metric.name in DESCRIBED or (metric.better is not None and judged)
 

@@ -194,6 +194,8 @@ class MissingMetric:
     planned: PlannedCase
     metric: str
     lacking: Literal["A", "B"]
+    items: int | None = None
+    """Of a score that both have: how many items it lacks; `None`: the whole metric."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ class Comparison:
     newly_failed: tuple[Failure, ...] = ()
     """The last failure on B of each case that A measured without any, whether or not other processes of B measured it."""
     unreached: tuple[PlannedCase, ...] = ()
-    """Cases that A measured and that B planned, but neither measured nor failed at."""
+    """Cases that A measured and that B planned, but did not measure, other than the newly failed ones."""
     missing_metrics: tuple[MissingMetric, ...] = ()
     a_name: str = ""
     """What people call side A; the id of its run where nothing else was given to `compare`."""
@@ -232,7 +234,13 @@ class Comparison:
             "rows": [row.to_dict() for row in self.rows],
             "newly_failed": [one.model_dump(mode="json", exclude={"requests"}) for one in self.newly_failed],
             "missing_metrics": [
-                {"case_id": one.planned.case.case_id, "label": one.planned.label, "metric": one.metric, "lacking": one.lacking}
+                {
+                    "case_id": one.planned.case.case_id,
+                    "label": one.planned.label,
+                    "metric": one.metric,
+                    "lacking": one.lacking,
+                    "items": one.items,
+                }
                 for one in self.missing_metrics
             ],
             **cases,

@@ -11,7 +11,7 @@ from results.records import Failure
 def gaps_of(comparison: Comparison, failures: Sequence[Failure], policy: Policy) -> list[str]:
     """What keeps a gate from passing, whatever its rows say, one sentence each."""
     found = [f"{_label(comparison, one.case_id)} newly failed: {one.kind}: {one.message}" for one in failures]
-    found += [f"{one.label} was not reached on B." for one in comparison.unreached]
+    found += [f"{one.label} was planned on B, and has no measurement there." for one in comparison.unreached]
     if policy.missing_cases == "fail":
         found += _missing(comparison, policy)
     return found
@@ -54,7 +54,8 @@ def _gates(missing: MissingMetric, policy: Policy) -> bool:
 
 
 def _metric_of(missing: MissingMetric) -> str:
-    return f"{METRICS[missing.metric].label} of {missing.planned.label}"
+    items = "" if missing.items is None else f"{missing.items} item{'' if missing.items == 1 else 's'} of "
+    return f"{METRICS[missing.metric].label} of {items}{missing.planned.label}"
 
 
 def _label(comparison: Comparison, case_id: str) -> str:

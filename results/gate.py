@@ -27,6 +27,8 @@ EXIT_CODES: dict[Verdict, int] = {"regression": 1, "inconclusive": 3, "no_change
 
 DEFAULT = Policy()
 
+UNCONFIRMED = "worse in this row alone: more processes must confirm it"
+
 _KINDS = {"s": "speed", "tok/s": "speed", "1/s": "speed", "B": "memory", "score": "quality", "J": "energy"}
 """What a metric is about, by its unit: metrics of one kind in one case are related."""
 
@@ -126,7 +128,8 @@ def gate(comparison: Comparison, policy: Policy = DEFAULT, *, look: int | None =
         verdict = "regression"
     elif "inconclusive" in deciding or gaps:
         verdict = "inconclusive"
-    forgiven = verdict == "inconclusive" and not gaps and policy.inconclusive == "pass"
+    unconfirmed = any(judged.gates and judged.reason == UNCONFIRMED for judged in rows)
+    forgiven = verdict == "inconclusive" and not gaps and not unconfirmed and policy.inconclusive == "pass"
     return Judgement(
         comparison=comparison,
         policy=policy,
@@ -265,7 +268,7 @@ def _kind(row: ComparisonRow) -> str:
 def _unconfirmed(judged: RowJudgement) -> RowJudgement:
     if judged.verdict != "regression" or judged.corroborated_by or judged.p_value is None:
         return judged
-    return replace(judged, verdict="inconclusive", reason="worse in this row alone: more processes must confirm it")
+    return replace(judged, verdict="inconclusive", reason=UNCONFIRMED)
 
 
 def _worst_first(judged: RowJudgement) -> tuple[int, bool, float]:

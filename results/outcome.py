@@ -97,7 +97,7 @@ class Outcome:
 
 
 def outcome_of(sides: tuple[Side, Side], policy: Policy, allow: Collection[str] = ()) -> Outcome:
-    """Compare two sides and judge them.
+    """Compare two sides and judge them. Sides that share processes are refused: what stands on both would prove nothing.
 
     Args:
         allow: hard facts of the environment that may differ, beside those of the policy.
@@ -106,6 +106,11 @@ def outcome_of(sides: tuple[Side, Side], policy: Policy, allow: Collection[str] 
         UsageError: `allow` names a fact that does not exist.
     """
     a, b = sides
+    known = {one.attempt_id for one in a.report.measurements}
+    both = {one.run_id for one in b.report.measurements if one.attempt_id in known} | (set(a.run_ids) & set(b.run_ids))
+    if both:
+        told = f"Run {min(both)} is on both sides, which would prove nothing: measure with `bench run`, or name another run."
+        return Outcome(sides, None, told)
     try:
         comparison = compare(a.report, b.report, {*allow, *policy.allow_env_diff}, (a.name, b.name), policy.asked)
     except NotComparableError as error:

@@ -353,5 +353,5 @@ def test_goodputs_under_other_limits_are_two_metrics() -> None:
     )
     assert compare(a, b).missing_metrics == ()
     found = compare(a, stricter)
-    assert [(one.metric, one.lacking) for one in found.missing_metrics] == [("goodput_rps", "A")]
+    assert [(one.metric, one.lacking) for one in found.missing_metrics] == [("goodput_rps", "B")]
     assert "goodput_rps" not in {row.metric for row in found.rows}

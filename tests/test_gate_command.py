@@ -6,10 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from fakes import START, make_environment, make_report, store_report
 from judgements import CALIBRATION
 from terminal import run_bench
 
+from bench.cli import bench
 from results.decided import Baseline
 from results.store import Store
 
@@ -47,6 +49,8 @@ def url(template: Path, tmp_path: Path) -> str:
         ((SAME, "--against", SLOWER), 0),
         ((BASE,), 4),
         (("nosuch",), 2),
+        (("",), 2),
+        ((SAME, "--against", ""), 2),
         ((SAME, "--against", "nosuch"), 2),
         ((SAME, "--allow-env-diff", "cpus"), 2),
         ((SAME, "--policy", "nosuch.yaml"), 2),
@@ -59,6 +63,41 @@ def url(template: Path, tmp_path: Path) -> str:
 )
 def test_exit_codes(url: str, arguments: tuple[str, ...], code: int) -> None:
     assert run_bench("gate", *arguments, "--store", url).code == code
+
+
+def test_a_run_is_not_compared_with_itself(url: str) -> None:
+    assert run_bench("compare", "main", BASE, "--store", url).code == 4
+
+
+def test_a_report_of_a_case_that_was_not_planned_is_refused(url: str, tmp_path: Path) -> None:
+    """Its cases are paired by the plan, so nobody would miss it."""
+    path = tmp_path / "base.json"
+    report = make_report()
+    path.write_text(
+        report.model_copy(update={"run": report.run.model_copy(update={"planned": report.run.planned[1:]})}).to_json()
+    )
+    found = run_bench("gate", SAME, "--against", str(path), "--store", url)
+    assert (found.code, "its run did not plan" in found.error) == (2, True)
+
+
+def test_reports_are_written_although_the_step_summary_cannot_be(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nosuch" / "summary"))
+    written = tmp_path / "gate.json"
+    assert run_bench("gate", SLOWER, "--github", "--output", str(written), "--store", url).code == 2
+    assert json.loads(written.read_text())["exit_code"] == 1
+
+
+def test_a_refusal_is_one_line_and_no_workflow_command(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "base.json"
+    report = make_report()
+    run = report.run.model_copy(update={"run_id": "x\n::error::boom"})
+    path.write_text(report.model_copy(update={"run": run, "measurements": (), "failures": (), "scores": ()}).to_json())
+    found = CliRunner().invoke(bench, ["gate", SAME, "--against", str(path), "--github", "--store", url], standalone_mode=False)
+    assert found.return_value == 4
+    assert found.stderr.startswith("Error: Nothing was measured in both x ::error::boom")
+    assert found.stderr.count("\n") == 1
 
 
 def test_without_a_baseline_there_is_no_pass_and_still_a_report(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 """What goes wrong with the data of a gate ends in its named verdict and exit code, and never in a silent pass."""
 
 import math
+import re
 from collections.abc import Callable
 
 import pytest
 from fakes import make_case, make_environment, make_failure, make_measurement, make_planned, make_run
+from judgements import side_of
 from test_gate import PLANNED, STEADY, make_comparison, make_row, times
 
 from results.compare import compare
 from results.errors import NotComparableError
 from results.gate import Judgement, gate
+from results.outcome import outcome_of
 from results.policy import Policy
-from results.records import Environment, Measurement, Report
+from results.records import Environment, Measurement, Report, Score
 
 CASE, LONG = make_case(), make_case(output_tokens=64)
 BASE, SAME, WORSE = (0.100, 0.101, 0.099), (0.0995, 0.1005, 0.1), (0.120, 0.121, 0.119)
@@ -117,15 +120,70 @@ def test_a_metric_that_is_missing() -> None:
 
 
 def test_every_request_failed() -> None:
-    """Then there is no time to compare, and that is no pass."""
+    """Then there is no time to compare, and the share of errors went from none to all."""
     failed = report("b", SAME)
     broken = tuple(
         one.model_copy(update={"requests": tuple(r.model_copy(update={"error": "empty: no token"}) for r in one.requests)})
         for one in failed.measurements
     )
     found = gate(compare(report("a", BASE), failed.model_copy(update={"measurements": broken})))
-    assert ended(found) == ("inconclusive", 3)
+    assert ended(found) == ("regression", 1)
     assert sum("missing on B" in one for one in found.reasons) == 6  # TTFT, TPOT and end to end of two cases
+
+
+def test_faster_with_errors_in_single_requests() -> None:
+    failing = report("b", tuple(tpot / 2 for tpot in SAME))
+    broken = tuple(
+        one.model_copy(update={"requests": (one.requests[0].model_copy(update={"error": "http_5xx: no"}), *one.requests[1:])})
+        for one in failing.measurements
+    )
+    found = gate(compare(report("a", BASE), failing.model_copy(update={"measurements": broken})))
+    assert ended(found) == ("regression", 1)
+    assert {one.row.metric for one in found.rows if one.verdict == "regression"} == {"error_share"}
+
+
+def with_quality(run_id: str, scores: tuple[float, ...]) -> Report:
+    """Beside the two cases, a quality pass of five prompts, of which so many have a score."""
+    quality = make_case(purpose="quality", prompt_tokens=None, stop="eos")
+    one = report(run_id, SAME)
+    answers = make_measurement(f"{run_id}-q", quality, run_id=run_id, iterations=5)
+    return one.model_copy(
+        update={
+            "run": one.run.model_copy(update={"planned": (*one.run.planned, make_planned(quality, processes=1))}),
+            "measurements": (*one.measurements, answers),
+            "scores": tuple(
+                Score(request_id=request.request_id, scorer="heuristic", version="v1", item="relevance", value=value)
+                for request, value in zip(answers.requests, scores, strict=False)
+            ),
+        }
+    )
+
+
+@pytest.mark.parametrize(("answered", "told"), [(0, "Quality of .* quality"), (4, "Quality of 1 item of .* quality")])
+def test_scores_that_are_missing(answered: int, told: str) -> None:
+    """All of them, or those of some items."""
+    a = with_quality("a", (1.0,) * 5)
+    assert ended(gate(compare(a, with_quality("b", (1.0,) * 5)))) == ("no_change", 0)
+    found = gate(compare(a, with_quality("b", (1.0,) * answered)))
+    assert ended(found) == ("inconclusive", 3)
+    assert any(re.match(f"{told}.* was measured on A and is missing on B", one) for one in found.reasons)
+    assert ended(gate(compare(with_quality("b", (1.0,) * answered), a))) == ("no_change", 0)
+
+
+def test_a_run_against_itself() -> None:
+    """Under its own name, and under another one."""
+    one, renamed = report("a", BASE), report("b", SAME).model_copy(update={"measurements": report("a", BASE).measurements})
+    for other in (one, renamed):
+        found = outcome_of((side_of(one), side_of(other)), Policy())
+        assert (found.exit_code, found.judgement) == (4, None)
+        assert found.refusal.startswith("Run a is on both sides")
+
+
+def test_a_lone_regression_that_a_policy_would_let_pass() -> None:
+    lone = make_comparison(make_row(BASE, WORSE))
+    policy = Policy(lone_regressions="confirm", inconclusive="pass")
+    assert ended(gate(lone, policy)) == ("inconclusive", 3)
+    assert ended(gate(make_comparison(make_row(BASE[:2], WORSE[:2])), policy)) == ("inconclusive", 0)
 
 
 def test_a_renamed_case() -> None:

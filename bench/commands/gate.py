@@ -51,6 +51,8 @@ def gate(
     it may pass, 1 on a regression, 3 when it cannot be said, 4 when there is no baseline or the two must not be compared. Files of
     --output are written in each of these cases.
     """
+    if "" in (run, against):  # a variable that is not set must not choose another run
+        raise click.UsageError(f"{'RUN' if run == '' else '--against'} is empty: name a run, or leave it out.")
     asked = {"--suite": suite, "--set": settings, "--a": place_a, "--b": place_b, "--most": most}
     if not until_decided and (wrong := [name for name, value in asked.items() if value]):
         raise click.UsageError(f"{wrong[0]} goes with --until-decided.")
@@ -78,10 +80,6 @@ def _stored(
     try:
         reference = against or _default_baseline(store_url)
         found = sides(reference, run, store_url)
-        if both := set(found[0].run_ids) & set(found[1].run_ids):
-            raise NotComparableError(
-                f"Run {min(both)} is on both sides, which would prove nothing: measure with `bench run`, or name another RUN."
-            )
     except NotComparableError as error:
         return Outcome(None, None, str(error), ("bench", "gate", portable_reference(run), *again))
     told = (reference_again(run, found[1]), "--against", reference_again(reference, found[0]))
@@ -109,9 +107,9 @@ def _measured(
     told = tuple(word for name, value in options if value for word in (name, portable_reference(value)))
     told = ("bench", "gate", "--until-decided", *told, *again)
     try:
-        reference = None if a else against or _default_baseline(store_url)
+        reference = against if a or against else _default_baseline(store_url)
         decided = until_decided(
-            suite, settings, b or Place(), policy, store_url, a=a, against=against if a else reference, most=most,
+            suite, settings, b or Place(), policy, store_url, a=a, against=reference, most=most,
             allow=allow, told=_tell_look, heard=lambda line: click.echo(line, err=True),
         )  # fmt: skip
     except NotComparableError as error:
@@ -128,10 +126,11 @@ def _named(place: Place) -> str:
 
 
 def _tell_look(judgement: Judgement) -> None:
+    from results.format import plain
     from results.verdict_words import headline
 
     undecided = [planned.label for planned in judgement.undecided]
-    click.echo(headline(judgement) + (f" Undecided: {', '.join(undecided)}" if undecided else ""), err=True)
+    click.echo(plain(headline(judgement) + (f" Undecided: {', '.join(undecided)}" if undecided else "")), err=True)
 
 
 def _default_baseline(store_url: str) -> str:

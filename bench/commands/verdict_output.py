@@ -96,6 +96,7 @@ def tell(outcome: Outcome, format_name: str, outputs: Sequence[Path], *, github:
     from results.export import write_whole
     from results.export_comparison import FORMATS as RENDER
     from results.export_comparison import format_of
+    from results.format import plain
 
     token = secrets.token_hex(16)
     if github:  # what is measured could look like a workflow command
@@ -107,12 +108,12 @@ def tell(outcome: Outcome, format_name: str, outputs: Sequence[Path], *, github:
     if github:
         click.echo(f"::{token}::")
         click.echo(RENDER["github"](outcome), nl=False)
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            _append(Path(summary), RENDER["md"](outcome))
     for output in outputs:
         write_whole(output, RENDER[format_of(output)](outcome))
-    if outcome.refusal:
-        click.echo(f"Error: {outcome.refusal}", err=True)
+    if github and (summary := os.environ.get("GITHUB_STEP_SUMMARY")):
+        _append(Path(summary), RENDER["md"](outcome))
+    if outcome.refusal:  # on one line, of which none is a workflow command
+        click.echo(f"Error: {' '.join(plain(outcome.refusal).split())}", err=True)
     return outcome.exit_code
 
 

@@ -64,6 +64,7 @@ for command in (
 def main() -> None:
     """Run the command line; the exit code is the strongest thing that happened (see `docs/design.md`)."""
     from results.errors import GemmeterError
+    from results.format import plain
 
     try:
         code = bench.main(prog_name="bench", standalone_mode=False)
@@ -76,7 +77,7 @@ def main() -> None:
         error.show()
         code = 2
     except GemmeterError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {plain(str(error))}", err=True)
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 the last resort: a fault of ours must never look like a verdict
         traceback.print_exc()

@@ -50,9 +50,19 @@ def readable_errors(problem: str, remedy: str, kind: type[StoreError] = StoreErr
     try:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error, ValueError, OverflowError) as error:  # ValueError: a row that makes no record
-        first, *others = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
-        reason = others[-1].strip("- ") if others and first.endswith(":") else first  # psycopg lists addresses that it tried
-        raise kind(f"{problem}: {reason.rstrip('.')}. {remedy}") from error
+        raise kind(f"{problem}: {reason(error)}. {remedy}") from error
+
+
+def reason(error: BaseException) -> str:
+    """What a database says of an error, in one line without a full stop."""
+    first, *others = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+    said = others[-1].strip("- ") if others and first.endswith(":") else first  # psycopg lists addresses that it tried
+    return said.rstrip(".")
+
+
+def refuses_values(error: BaseException | None) -> bool:
+    """Whether it is the values that a database refuses: no other disk, server or moment would help."""
+    return isinstance(error, sa.exc.IntegrityError | sa.exc.DataError) or not isinstance(error, sa.exc.DBAPIError)
 
 
 def parse_url(url: str) -> sa.URL:
@@ -70,12 +80,14 @@ def parse_url(url: str) -> sa.URL:
             "The store is not a database URL: give sqlite:///PATH, postgresql://USER@HOST/DATABASE or a path."
         ) from None
     match parsed.get_backend_name():
-        case "sqlite":
+        case "sqlite" if parsed.drivername == "sqlite":
             return parsed
         case "postgresql" | "postgres":
             return postgresql.driver_url(parsed)
-        case other:
-            raise StoreError(f"A store in {other!r} is not supported: use SQLite (a path) or postgresql://USER@HOST/DATABASE.")
+        case _:
+            raise StoreError(
+                f"A store in {parsed.drivername!r} is not supported: use SQLite (a path) or postgresql://USER@HOST/DATABASE."
+            )
 
 
 def shown(url: str) -> str:

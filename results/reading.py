@@ -64,7 +64,7 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
     ids = sa.select(query.with_only_columns(run.c.run_id).subquery())  # no list of them: databases limit the values in a query
     events = _grouped(connection, schema.run_events, ids, lambda r: r.kind, order=schema.run_events.c.event_id)
     tags = _grouped(connection, schema.run_tags, ids, lambda r: r.tag, order=schema.run_tags.c.tag)
-    plans = _grouped(connection, plan, ids, lambda r: r.plan, order=plan.c.position)
+    plans = _grouped(connection, plan, ids, lambda r: r, order=plan.c.position)
     tries = (
         sa.select(attempt.c.run_id, (sa.func.count() - sa.func.count(schema.failures.c.attempt_id)).label("measured"))
         .select_from(attempt.outerjoin(schema.failures))
@@ -74,12 +74,9 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
     )
     lost = sa.func.sum(sa.case((tries.c.measured == 0, 1), else_=0))
     counts = connection.execute(sa.select(tries.c.run_id, sa.func.sum(tries.c.measured), lost).group_by(tries.c.run_id)).all()
-    loaded = (
-        sa.select(plan.c.run_id, sa.func.count())
-        .join(schema.cases)
-        .where(plan.c.run_id.in_(ids), schema.cases.c.facts["load"]["arrivals"].as_string().is_not(None))
-    )
-    loads = {run_id: int(count) for run_id, count in connection.execute(loaded.group_by(plan.c.run_id))}
+    planned = sa.select(plan.c.case_id).where(plan.c.run_id.in_(ids))
+    cases = connection.execute(sa.select(schema.cases).where(schema.cases.c.case_id.in_(planned)))
+    loaded = {case.case_id for case in cases if case.facts.get("load")}  # PostgreSQL's JSON functions fail on a NUL anywhere
     attempts = {run_id: (int(measured), int(failed)) for run_id, measured, failed in counts}
     return [
         RunSummary(
@@ -87,14 +84,14 @@ def run_summaries(connection: sa.Connection, limit: int | None = None) -> list[R
             suite=row.suite,
             started_at=row.started_at,
             status=status_after(events[row.run_id]),
-            planned=sum(one["processes"] for one in plans[row.run_id]),
+            planned=sum(one.plan["processes"] for one in plans[row.run_id]),
             measured=attempts.get(row.run_id, (0, 0))[0],
             failed=attempts.get(row.run_id, (0, 0))[1],
             tags=tuple(tags[row.run_id]),
-            models=tuple(dict.fromkeys(one["model"] for one in plans[row.run_id])),
+            models=tuple(dict.fromkeys(one.plan["model"] for one in plans[row.run_id])),
             git_commit=row.git_commit,
             environment_id=row.environment_id,
-            loads=loads.get(row.run_id, 0),
+            loads=sum(one.case_id in loaded for one in plans[row.run_id]),
         )
         for row in rows
     ]

@@ -75,11 +75,17 @@ class Store:
         """Add a whole run, or nothing of it.
 
         Raises:
-            UsageError: the store has a run of this id, or the report has parts of other runs.
+            UsageError: the store has a run of this id, or the report has parts of other runs, or values that no store takes.
         """
         writing.check_own(report)
-        with self._transaction(shared=True) as connection:
-            writing.insert_report(connection, report)
+        try:
+            with self._transaction(shared=True) as connection:
+                writing.insert_report(connection, report)
+        except StoreWriteError as error:
+            if (cause := error.__cause__) and database.refuses_values(cause):
+                found = f"The report of run {report.run.run_id} cannot be stored ({database.reason(cause)})"
+                raise UsageError(f"{found}: export it again.") from error
+            raise
 
     def add_event(self, event: RunEvent) -> None:
         with self._transaction() as connection:
@@ -210,6 +216,14 @@ class Store:
         )
         with self._reading() as connection:
             return read_attempts(connection, schema.attempts.c.attempt_id.in_(newest))
+
+    def runs_of(self, attempt_ids: Iterable[str]) -> set[str]:
+        """The runs that have attempts of these ids."""
+        table = schema.attempts
+        query = sa.select(table.c.run_id).where(table.c.attempt_id == sa.bindparam("id"))
+        with self._reading() as connection:  # one by one: databases limit the values in a query
+            found = [connection.execute(query, {"id": one}).scalar_one_or_none() for one in attempt_ids]
+        return {run_id for run_id in found if run_id is not None}
 
     def planned_cases(self) -> list[PlannedCase]:
         """Every case that any run planned, once each, under its newest plan."""

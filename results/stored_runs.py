@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from results import schema
-from results.database import readable_errors
+from results.database import readable_errors, snapshots
 from results.records import Environment, status_after
 
 
@@ -38,7 +38,8 @@ def stored_runs(engine: sa.Engine) -> list[StoredRun]:
     columns = [run.c[name] for name in StoredRun.__dataclass_fields__ if name in run.c]
     events: dict[str, list[str]] = defaultdict(list)
     tags: dict[str, list[str]] = defaultdict(list)
-    with readable_errors("The store cannot be read", "Look for damage with `bench db check`."), engine.connect() as connection:
+    remedy = "Look for damage with `bench db check`."
+    with readable_errors("The store cannot be read", remedy), snapshots(engine).connect() as connection:
         for run_id, kind in connection.execute(sa.select(event.c.run_id, event.c.kind).order_by(event.c.at, event.c.event_id)):
             events[run_id].append(kind)
         for run_id, name in connection.execute(sa.select(tag.c.run_id, tag.c.tag).order_by(tag.c.tag)):

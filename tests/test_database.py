@@ -286,6 +286,7 @@ def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
         ("postgresql://me@host:secret/db", "not a database URL"),
         ("postgresql+psycopg2://me:secret@host/db", "psycopg2"),
         ("mysql://me:secret@host/db", "'mysql' is not supported"),
+        ("sqlite+pysqlcipher://:secret@/x.db", "'sqlite\\+pysqlcipher' is not supported"),
         ("://secret", "not a database URL"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import make_report
+from fakes import make_failure, make_report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -327,6 +327,29 @@ def test_our_reports_of_other_versions_and_doubled_parts() -> None:
     doubled = fields | {"measurements": fields["measurements"][:1] * 2}
     with pytest.raises(UsageError, match="stands in it twice"):
         read_report(read_source("x", json.dumps(doubled)))
+
+
+@pytest.mark.parametrize("run_id", ["", "latest", "-x", "a b", "../a", "\x1b[2Ja", "a\n"])
+def test_a_run_whose_id_cannot_be_named_is_refused(run_id: str) -> None:
+    fields = json.loads(make_report(run_id=run_id).to_json())
+    with pytest.raises(UsageError, match="is no id of a run") as found:
+        read_report(read_source("x", json.dumps(fields)))
+    assert str(found.value).isprintable()
+
+
+def test_lines_end_with_a_newline_alone() -> None:
+    (first, second) = read_source("x", '{"a": "one\u2028two\x85"}\r\n{"a": 2}\n').rows
+    assert (first, second) == ({"a": "one\u2028two\x85"}, {"a": 2})
+
+
+def test_joining_keeps_tags_and_loses_nothing() -> None:
+    one = read_report(source("guidellm.json"))
+    assert joined([one.model_copy(update={"tags": ("b", "a"), "events": ()})]).tags == ("a", "b")
+    failed = make_failure("f", one.run.planned[0].case, run_id=one.run.run_id)
+    foreign = one.measurements[0].model_copy(update={"case_id": "c1-other"})
+    for part, words in (({"failures": (failed,)}, "import it without --join"), ({"measurements": (foreign,)}, "not of this run")):
+        with pytest.raises(UsageError, match=words):
+            joined([one.model_copy(update=part)])
 
 
 VALUES = st.recursive(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,37 @@ def test_a_run_with_more_in_it_is_refused(folder: Path) -> None:
     )  # fmt: skip
 
 
+def test_other_figures_under_the_same_ids_are_refused(folder: Path) -> None:
+    (folder / "ours.json").write_text(make_report().to_json())
+    (folder / "edited.json").write_text(make_report(slower=0.5).to_json())
+    both = run_bench("import", "ours.json", "edited.json")
+    assert (both.code, both.error) == (
+        2, f"Two of the files hold run {OURS} with different content: name the one that you mean.",
+    )  # fmt: skip
+    assert run_bench("import", "ours.json", "ours.json").code == 0
+    assert "with other content" in run_bench("import", "edited.json").error
+
+
+@pytest.mark.parametrize("part", ["measurements", "failures", "requests"])
+def test_what_belongs_to_another_run_is_refused(folder: Path, part: str) -> None:
+    report = make_report()
+    text = report.to_json().replace(OURS, OTHER)
+    other = json.loads(text.replace(f'"{OTHER}-', f'"{OURS}-') if part == "requests" else text)
+    for kind in ("measurements", "failures"):
+        for number, one in enumerate(other[kind]):
+            if kind == part:
+                one["attempt_id"] = json.loads(report.to_json())[kind][number]["attempt_id"]
+            elif part == "requests":
+                one["attempt_id"] += "-another"
+    (folder / "ours.json").write_text(report.to_json())
+    (folder / "other.json").write_text(json.dumps(other))
+    assert run_bench("import", "ours.json").code == 0
+    refused = run_bench("import", "other.json")
+    assert refused.code == 2
+    assert ("cannot be stored" if part == "requests" else f"imported already, in run {OURS}") in refused.error
+    assert run_ids() == [OURS]
+
+
 def test_both_files_of_one_profile_are_one_run(folder: Path) -> None:
     assert len(imported("profile_export_aiperf.json", "profile_export.jsonl")) == 1
     assert len(run_ids()) == 1
@@ -98,9 +131,10 @@ def test_names_that_are_given(folder: Path) -> None:
     [
         (("vllm-bench.json", "--format", "vlm-bench"), "No format 'vlm-bench', did you mean 'vllm-bench'?"),
         (("vllm-bench.json", "--tag", "latest"), "means a run already"),
+        (("vllm-bench.json", "--suite", ""), "'' is no name for a suite"),
         (("ours.json", "--suite", "mine"), "leave --suite out"),
         (("nosuch.json",), "nosuch.json cannot be read: No such file or directory."),
-        (("binary",), "binary cannot be read: it is not UTF-8 text."),
+        (("binary",), "binary cannot be read: it is not UTF-8 text; unpack it, or save it as such."),
         (("empty",), "empty is empty"),
         (("unknown.json",), "in no format that can be imported"),
         ((".",), "cannot be read: Is a directory."),
@@ -181,6 +215,12 @@ def test_any_file_ends_with_a_sentence(folder: Path, content: object) -> None:
         text = content if isinstance(content, str) else json.dumps(content)
         (folder / "any").write_text(text, encoding="utf-8", errors="replace")
     assert run_bench("import", "any").code == 2
+
+
+def test_a_name_with_control_characters_is_shown_without_them(folder: Path) -> None:
+    code = "from bench.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "import", "\x1b]0;title\x07none"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "Error: none cannot be read: No such file or directory.\n")
 
 
 def test_the_help_names_every_tool() -> None:

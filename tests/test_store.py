@@ -1,7 +1,7 @@
 """The store gives back what was put in, in every database, and refuses what it cannot hold."""
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results import database, schema
+from results.cases import Load
 from results.decided import Baseline
 from results.errors import StoreError, StoreWriteError, UsageError
 from results.records import Report, RunEvent, Score, Series
@@ -76,8 +77,11 @@ def test_a_report_that_cannot_be_added_whole_is_not_added(url: str) -> None:
     twice = second.model_copy(update={"measurements": (*second.measurements, second.measurements[0])})
     with Store.writing(url) as store:
         store.add_report(report)
-        with pytest.raises(StoreWriteError, match=r"could not be written: .*(unique|UNIQUE)"):
+        with pytest.raises(UsageError, match=r"cannot be stored \(.*(unique|UNIQUE).*\): export it again\.$"):
             store.add_report(twice)
+        for wrong in ({"seed": 2**70}, {"started_at": datetime.fromisoformat("0001-01-01T00:00:00+14:00")}):
+            with pytest.raises(UsageError, match="cannot be stored"):
+                store.add_report(second.model_copy(update={"run": second.run.model_copy(update=wrong)}))
         assert [run.run_id for run in store.runs()] == [FIRST]
         store.add_report(second)
         assert store.report(SECOND) == in_order(second)
@@ -113,6 +117,22 @@ def test_runs_are_listed_and_resolved(url: str) -> None:
         for wrong in ("nosuch", "2026%", "2026030_"):
             with pytest.raises(UsageError, match="bench show"):
                 store.resolve_run(wrong)
+
+
+def test_a_case_with_a_character_that_a_database_dislikes_hides_no_runs(url: str) -> None:
+    odd = make_planned(make_case(workload="nul \0", load=Load(arrivals="closed", concurrency=2)))
+    with Store.writing(url) as store:
+        store.add_run(make_run(make_planned(), odd))
+        (found,) = store.runs()
+        assert (found.planned, found.loads) == (6, 1)
+        assert store.report(FIRST).run.planned[1] == odd
+
+
+def test_the_runs_that_have_an_attempt(url: str) -> None:
+    with Store.writing(url) as store:
+        store.add_report(make_report())
+        assert store.runs_of([f"{FIRST}-m00", f"{FIRST}-f", "nosuch"]) == {FIRST}
+        assert store.runs_of(["nosuch"]) == set()
 
 
 def test_order_is_that_of_bytes(url: str) -> None:

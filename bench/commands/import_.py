@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.commands.options import json_option, store_option
-from bench.commands.tag import check_tags
+from bench.commands.tag import check_names, check_tags
 
 if TYPE_CHECKING:
     from results.imports.source import Source
-    from results.records import Report
+    from results.records import Failure, Measurement, Report
     from results.store import Store
 
 LARGEST = 2**30
 """Bytes of a file that is read at all: it lies in memory several times."""
+NO_TEXT = "it is not UTF-8 text; unpack it, or save it as such"
 
 
 @click.command("import")
@@ -46,13 +47,15 @@ def import_(
     from results.store import Store
 
     check_tags(tags)
+    check_names("suite", [] if suite is None else [suite])
     reports = [_read(Path(name), format_name) for name in files]
     check_tags(tag for report in reports for tag in report.tags)
     if join:
         reports = [joined(reports)]
-    reports = list({one.run.run_id: _named(one, suite) for one in reports}.values())
+    reports = _once([_named(one, suite) for one in reports])
     with Store.writing(store_url) as store:
-        there = [_is_there(report, store) for report in reports]
+        stored = {one.run_id for one in store.runs()}
+        there = [_is_there(report, store, stored) for report in reports]
         for report, known in zip(reports, there, strict=True):
             if not known:
                 store.add_report(report)
@@ -86,7 +89,7 @@ def _text(path: Path) -> str:
             raise UsageError(f"{path} has more than 1 GiB: import a report that keeps fewer requests.")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.") from error
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or NO_TEXT}.") from error
 
 
 def _named(report: Report, suite: str | None) -> Report:
@@ -99,8 +102,27 @@ def _named(report: Report, suite: str | None) -> Report:
     return report.model_copy(update={"run": report.run.model_copy(update={"suite": suite})})
 
 
-def _is_there(report: Report, store: Store) -> bool:
+def _once(reports: list[Report]) -> list[Report]:
+    """Each run once.
+
+    Raises:
+        UsageError: two files have one run with different content.
+    """
+    from results.errors import UsageError
+
+    found: dict[str, Report] = {}
+    for report in reports:
+        known = found.setdefault(report.run.run_id, report)
+        if _attempts(known) != _attempts(report):
+            raise UsageError(f"Two of the files hold run {report.run.run_id} with different content: name the one that you mean.")
+    return list(found.values())
+
+
+def _is_there(report: Report, store: Store, stored: set[str]) -> bool:
     """Whether the store has all of a report.
+
+    Args:
+        stored: the ids of the runs in the store.
 
     Raises:
         UsageError: it has the run with other content, or a part of it in another run.
@@ -108,21 +130,18 @@ def _is_there(report: Report, store: Store) -> bool:
     from results.errors import UsageError
 
     run_id, attempts = report.run.run_id, _attempts(report)
-    if any(one.run_id == run_id for one in store.runs()):
-        if attempts <= _attempts(store.report(run_id)):
+    if run_id in stored:
+        if attempts.items() <= _attempts(store.report(run_id)).items():
             return True
         raise UsageError(f"Run {run_id} is in the store with other content: `bench rm {run_id}` makes room for this one.")
-    for case_id in {one.case_id for one in report.measurements}:
-        measured, _ = store.recent_attempts(case_id, limit=2**31)
-        if known := next((one for one in measured if one.attempt_id in attempts), None):
-            raise UsageError(
-                f"A part of {run_id} was imported already, in run {known.run_id}: remove that one first, or leave it so."
-            )
+    if known := store.runs_of(attempts):
+        raise UsageError(f"A part of {run_id} was imported already, in run {min(known)}: remove that one first, or leave it so.")
     return False
 
 
-def _attempts(report: Report) -> set[str]:
-    return {one.attempt_id for one in report.measurements} | {one.attempt_id for one in report.failures}
+def _attempts(report: Report) -> dict[str, Measurement | Failure]:
+    attempts: list[Measurement | Failure] = [*report.measurements, *report.failures]
+    return {one.attempt_id: one for one in attempts}
 
 
 def _line(report: Report, known: bool) -> tuple[dict[str, object], str]:

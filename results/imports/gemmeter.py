@@ -1,5 +1,6 @@
 """Our own reports (`bench export --format json`): they come in as they were. That their parts belong to one run, the store checks."""
 
+import re
 from collections import Counter
 
 from results.errors import UsageError
@@ -8,6 +9,8 @@ from results.imports.source import Source
 from results.records import Failure, Measurement, Report
 
 SCHEMA = Report.schema_name()
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What can be typed on a command line and shown in a terminal."""
 
 
 def matches(source: Source) -> bool:
@@ -22,6 +25,8 @@ def read(source: Source) -> Report:
         )
     fields = {key: value for key, value in source.first.items() if key != "schema"}
     report = source.checked(fields, Report)
+    if report.run.run_id == "latest" or not RUN_ID.fullmatch(report.run.run_id):
+        raise UsageError(f"{source.name}: {report.run.run_id!r} is no id of a run: export it again.")
     attempts: tuple[Measurement | Failure, ...] = (*report.measurements, *report.failures)
     planned = [one.case.case_id for one in report.run.planned]
     requests = [request.request_id for one in attempts for request in one.requests]

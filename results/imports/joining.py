@@ -6,18 +6,21 @@ from results.cases import PlannedCase
 from results.errors import UsageError
 from results.record import digest
 from results.records import Measurement, Report
+from results.writing import check_own
 
 
 def joined(reports: Sequence[Report]) -> Report:
     """One run of all reports, in their order of time, with the ids of the earliest one's moment and of all content.
 
     Raises:
-        UsageError: they are ours, of several tools or of several machines, or one is there twice.
+        UsageError: they are ours, broken, of several tools or of several machines, or one is there twice.
     """
     ordered = sorted(reports, key=lambda one: (one.run.started_at, one.run.run_id))
     first = ordered[0].run
-    for other in (one.run for one in ordered):
-        if other.kind != "import":
+    for report in ordered:
+        check_own(report)
+        other = report.run
+        if other.kind != "import" or report.failures or report.scores:
             raise UsageError(f"{other.run_id} is a run of Gemmeter's own: import it without --join.")
         if other.suite_source.get("tool") != first.suite_source.get("tool") or other.environment != first.environment:
             raise UsageError(
@@ -41,9 +44,10 @@ def joined(reports: Sequence[Report]) -> Report:
             "run_id": run_id,
             "planned": tuple(planned.values()),
             "suite_source": first.suite_source | {"content": [one.run.suite_source.get("content") for one in ordered]},
-            "command": ("bench", "import", "--join", *(one.run.command[-1] for one in ordered)),
+            "command": ("bench", "import", "--join", *(word for one in ordered for word in one.run.command[-1:])),
         }
     )
     events = [event.model_copy(update={"run_id": run_id}) for one in ordered for event in one.events]
     cancelled = [event for event in events if event.kind != "finished"]
-    return Report(run=run, events=((cancelled or events)[-1],), measurements=tuple(measurements))
+    tags = sorted({tag for one in ordered for tag in one.tags})
+    return Report(run=run, events=tuple((cancelled or events)[-1:]), tags=tuple(tags), measurements=tuple(measurements))

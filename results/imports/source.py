@@ -89,7 +89,7 @@ def read_source(name: str, text: str, beside: Callable[[str], str | None] = lamb
 
 def _lines(text: str) -> list[Any] | None:
     """One value per line, where there are several; `None` where one is not."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.split("\n") if line.strip()]  # a string may hold any other line separator
     try:
         return [json.loads(line) for line in lines] if len(lines) > 1 else None
     except (ValueError, RecursionError):

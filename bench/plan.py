@@ -1,7 +1,7 @@
 """What a run will do: a suite, its overrides and this machine become a `Run` and the batches that are still to measure."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +10,15 @@ from typing import Any
 from bench.architecture import Architecture
 from bench.engines import support
 from bench.engines.protocol import Source
-from bench.environment import environment, git_branch, git_state, this_machine
+from bench.environment import environment, this_machine
 from bench.estimate import estimate
 from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
+from bench.git import git_branch, git_state
 from bench.model_config import configuration, stored
 from bench.project import Project, with_defaults
 from bench.quantizations import packages_of
-from bench.schedule import Batch, pending, rounds
+from bench.schedule import Batch, pending, rounds, with_processes
 from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
 from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
@@ -112,9 +113,12 @@ def looking_for(suite: Suite, limits: str) -> Suite:
 def new_plan(
     reference: str, overrides: dict[str, Any], seed: int | None, command: Iterable[str],
     given: Mapping[str, str] | None = None, find_max: str | None = None, *, skip_unfit: bool = False,
-    project: Project | None = None,
+    project: Project | None = None, paired_with: str | None = None,
 ) -> Plan:  # fmt: skip
     """A new run of a suite.
+
+    Args:
+        paired_with: the run that is measured in turn with this one.
 
     Raises:
         UsageError: as `preview`.
@@ -134,9 +138,36 @@ def new_plan(
         git_commit=commit,
         git_dirty=dirty,
         git_branch=git_branch() if commit else None,
+        paired_with=paired_with,
         started_at=started,
     )
     return Plan(run, suite, expansion, rounds(run.planned, run.seed))
+
+
+def extended(run: Run, processes: int, references: Sequence[str] = ()) -> Run:
+    """The run with more processes planned for these cases, or for all of them.
+
+    Args:
+        references: ids of cases, or their unique beginnings.
+
+    Raises:
+        UsageError: the run has no such case, or is a serving sweep.
+    """
+    if run.suite_source.get("serving"):
+        raise UsageError(
+            f"Run {run.run_id} is a serving sweep, which decides itself how many processes a load needs: run it anew."
+        )
+    known = [planned.case.case_id for planned in run.planned]
+    chosen = set()
+    for reference in references:
+        found = [case_id for case_id in known if case_id.startswith(reference)]
+        if len(found) != 1:
+            wrong = "no case" if not found else "several cases"
+            raise UsageError(
+                f"--case {reference}: run {run.run_id} has {wrong} of this id: `bench show {run.run_id} --json` lists them."
+            )
+        chosen |= set(found)
+    return run.model_copy(update={"planned": with_processes(run.planned, processes, chosen)})
 
 
 def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | None = None) -> Plan:
@@ -164,7 +195,10 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
         )
     batches = pending(rounds(run.planned, run.seed), report.measurements, report.failures, retry_failed=retry_failed)
     if not batches and report.status == "finished":  # a serving sweep that ended has nothing to look for any more
-        raise UsageError(f"Run {run.run_id} is finished: nothing is left of it. `bench show {run.run_id}` shows it.")
+        raise UsageError(
+            f"Run {run.run_id} is finished: nothing is left of it. `bench show {run.run_id}` shows it, and "
+            f"`bench run --extend {run.run_id} --processes N` measures its cases in more processes."
+        )
     return Plan(run, suite, expansion, batches, resumed=True)
 
 

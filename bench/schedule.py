@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from results.cases import PlannedCase
@@ -54,6 +54,16 @@ def _excess_bytes(planned: PlannedCase) -> int:
     """What a case is estimated to take where that is more than there is; else 0."""
     expected = planned.estimate
     return expected.total_bytes if expected and expected.fits is False else 0
+
+
+def with_processes(planned: Iterable[PlannedCase], processes: int, case_ids: Collection[str] = ()) -> tuple[PlannedCase, ...]:
+    """The same plan with these cases (all, if none is named) in at least so many processes; a quality pass stays as it is."""
+    return tuple(
+        one.model_copy(update={"processes": processes})
+        if one.processes < processes and one.case.purpose != "quality" and (not case_ids or one.case.case_id in case_ids)
+        else one
+        for one in planned
+    )
 
 
 def pending(

@@ -12,8 +12,6 @@ from results.records import HARD_FACTS, Environment, Failure, Report, RowWarning
 from results.stats import Estimate
 from results.summary import FAULTS, by_case, caveats_of, estimates_of, quality_of, request_scores, scores_by_request
 
-__all__ = ["Comparison", "ComparisonRow", "Difference", "compare", "compare_environments"]
-
 DESCRIBED = ("prefill_tps", "decode_tps")
 """Metrics that are shown for reading and never judged: others say the same with a margin."""
 MIN_BLOCKS = 3

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from tiny_gemma import make_tiny_gemma
 
@@ -16,20 +17,31 @@ settings.register_profile("thorough", deadline=None)
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, **kind: bool) -> Path:
+    """A tiny model that processes running tests side by side share: making one takes seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "models" / name
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            make_tiny_gemma(folder.with_suffix(".partial"), **kind).rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_gemma(tmp_path_factory.mktemp("models") / "tiny-gemma")
+    return made_once(tmp_path_factory, "tiny-gemma")
 
 
 @pytest.fixture(scope="session")
 def tiny_gemma_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_gemma(tmp_path_factory.mktemp("models") / "tiny-gemma-it", chat=True)
+    return made_once(tmp_path_factory, "tiny-gemma-it", chat=True)
 
 
 @pytest.fixture(scope="session")
 def tiny_gemma_eos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Emits the end of sequence at once."""
-    return make_tiny_gemma(tmp_path_factory.mktemp("models") / "tiny-gemma-eos", eos_bias=True)
+    return made_once(tmp_path_factory, "tiny-gemma-eos", eos_bias=True)
 
 
 @pytest.fixture

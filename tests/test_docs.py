@@ -22,6 +22,7 @@ ELSEWHERE = {
     "bench dashboard": "test_browser.py starts it",
     "bench run --resume": "test_run.py resumes",
     "bench gate --until-decided": "test_demonstration.py measures with it",
+    "bench run --extend": "test_run.py extends",
 }
 """How commands begin that are run by other tests, and where."""
 EXPLAINED = "q3f2a9c04d51e7b6"

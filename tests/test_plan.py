@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import new_plan, preview, rest_of, with_estimates
+from bench.plan import extended, new_plan, preview, rest_of, with_estimates
 from bench.suite import Suite
 from results.errors import NotComparableError, UsageError
 from results.records import Environment, Report, RunEvent
@@ -163,3 +163,36 @@ def test_paths_on_the_command_line_start_at_the_current_folder(tmp_path: Path, m
 def test_a_memory_limit_is_a_size_above_zero(size: object) -> None:
     with pytest.raises(UsageError, match="memory_limit"):
         preview("batch", {"memory_limit": size})
+
+
+def test_a_run_is_extended_by_processes_of_some_cases_or_all(suite: str) -> None:
+    with_quality = Path(suite).read_text() + "quality: [heuristic-v1]\n"
+    Path(suite).write_text(with_quality)
+    run = new_plan(suite, {"processes": 2}, 7, ("bench",)).run
+    short, long, quality = run.planned
+    assert quality.case.purpose == "quality"
+
+    def processes(*references: str, count: int = 5) -> list[int]:
+        return [one.processes for one in extended(run, count, references).planned]
+
+    assert processes() == [5, 5, 1]
+    assert processes(long.case.case_id[:9]) == [2, 5, 1]
+    assert processes(quality.case.case_id) == [2, 2, 1]
+    assert processes(count=1) == [2, 2, 1]
+    for reference, words in (("c1-", "several cases"), ("c9", "no case")):
+        with pytest.raises(UsageError, match=f"--case {reference}: .* has {words} of this id"):
+            extended(run, 5, (reference,))
+    rest = rest_of(Report(run=extended(run, 3, (short.case.case_id,))), retry_failed=False)
+    assert [len(batch.cases) for batch in rest.batches] == [3, 2, 1]
+
+
+def test_a_serving_sweep_is_not_extended(suite: str) -> None:
+    run = new_plan(suite, {}, 7, ("bench",)).run
+    sweep = run.model_copy(update={"suite_source": run.suite_source | {"serving": {"max_concurrency": 4}}})
+    with pytest.raises(UsageError, match="serving sweep"):
+        extended(sweep, 5)
+
+
+def test_a_run_says_with_which_one_it_was_measured_in_turn(suite: str) -> None:
+    assert new_plan(suite, {}, 7, ("bench",), paired_with="r1").run.paired_with == "r1"
+    assert new_plan(suite, {}, 7, ("bench",)).run.paired_with is None

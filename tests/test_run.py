@@ -229,6 +229,25 @@ def test_a_second_interrupt_waits_for_nothing(folder: Path, started: subprocess.
 
 
 @pytest.mark.slow
+def test_a_finished_run_is_extended_by_more_processes_of_a_case(folder: Path) -> None:
+    assert bench(folder, "run", "tiny.yaml", "--set", "processes=1", "--paired-with", "another").returncode == 0
+    before = the_report(folder)
+    assert before.run.paired_with == "another"
+    long = before.run.planned[1].case.case_id
+    done = bench(folder, "run", "--extend", "latest", "--processes", "3", "--case", long, "--json")
+    assert json.loads(done.stdout)["run_id"] == before.run.run_id, done.stderr
+    after = the_report(folder)
+    assert Counter(one.case_id for one in after.measurements) == {one.case.case_id: 1 for one in after.run.planned} | {long: 3}
+    assert sorted(one.process for one in after.measurements if one.case_id == long) == [0, 1, 2]
+    assert [one.processes for one in after.run.planned] == [1, 3, 1]
+    assert [event.kind for event in after.events] == ["finished", "resumed", "finished"]
+    assert after.run.seed == before.run.seed
+    again = bench(folder, "run", "--extend", "latest", "--processes", "3", "--case", long)
+    assert again.returncode == 2
+    assert "nothing is left" in again.stderr
+
+
+@pytest.mark.slow
 def test_an_interrupted_load_keeps_its_requests(folder: Path) -> None:
     defaults = {"engine": "openai", "server": "mine", "model": "queue", "concurrency": 4, "processes": 1, "iterations": 400}
     suite = {
@@ -269,6 +288,13 @@ def test_a_run_that_is_going_on_cannot_be_resumed(folder: Path, started: subproc
         (("run", "./none.yaml"), 2, "There is no suite file ./none.yaml"),
         (("run",), 2, "Name a suite to run"),
         (("run", "--resume", "latest"), 2, "There is no store"),
+        (("run", "--extend", "latest", "--processes", "3"), 2, "There is no store"),
+        (("run", "--extend", "latest"), 2, "--extend RUN and --processes N go together"),
+        (("run", "tiny.yaml", "--processes", "3"), 2, "--extend RUN and --processes N go together"),
+        (("run", "--resume", "latest", "--case", "c1"), 2, "--extend RUN and --processes N go together"),
+        (("run", "tiny.yaml", "--extend", "latest", "--processes", "3"), 2, "Name a suite to run, or a run with --resume"),
+        (("run", "--extend", "latest", "--processes", "3", "--seed", "1"), 2, "--extend goes on with the run as it was planned"),
+        (("run", "--extend", "latest", "--processes", "3", "--retry-failed"), 2, "--retry-failed goes with --resume"),
         (("run", "tiny.yaml", "--set", "processes"), 2, "write KEY=VALUE"),
         (("run", "tiny.yaml", "--set", "proceses=1"), 2, "defaults.proceses: unknown key, did you mean 'processes'?"),
         (("run", "tiny.yaml", "--set", "model=gemma-3-8b-it"), 2, "gemma-3-4b-it"),

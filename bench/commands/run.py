@@ -38,6 +38,12 @@ def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 @click.option("--tag", "tags", multiple=True, help="Name the run; more than one may be given.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped: the rest, and only the rest.")
 @click.option("--retry-failed", is_flag=True, help="With --resume: try failed cases again.")
+@click.option("--extend", metavar="RUN", help="Go on with a run in more --processes.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="With --extend: of each speed case, in all.")
+@click.option(
+    "--case", "cases", multiple=True, metavar="ID", help="With --extend: of this case alone; more than one may be given."
+)
+@click.option("--paired-with", metavar="RUN", hidden=True, help="The run that is measured in turn with this one.")
 @click.option(
     "--allow-failures", "allowed", multiple=True, type=click.Choice(KINDS), help="Failures of this kind keep exit code 0."
 )
@@ -53,7 +59,8 @@ def _suites(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]
 @json_option
 def run(
     suite: str | None, dry_run: bool, settings: tuple[str, ...], tags: tuple[str, ...], resume: str | None,
-    retry_failed: bool, allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, pull: bool, skip_unfit: bool,
+    retry_failed: bool, extend: str | None, processes: int | None, cases: tuple[str, ...], paired_with: str | None,
+    allowed: tuple[str, ...], servers: tuple[str, ...], find_max: str | None, pull: bool, skip_unfit: bool,
     memory_limit: str | None, price_per_hour: float | None, seed: int | None, quiet: bool, store_url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure SUITE: a built-in name (see `bench list`) or the path of a YAML file."""
@@ -64,18 +71,20 @@ def run(
     from bench.servers import parse_given
     from results.errors import UsageError
 
-    if (suite is None) == (resume is None):
-        raise UsageError("Name a suite to run, or a run with --resume: `bench list` shows the built-in suites.")
+    if sum(one is not None for one in (suite, resume, extend)) != 1:
+        raise UsageError("Name a suite to run, or a run with --resume or --extend: `bench list` shows the built-in suites.")
+    if (extend is None) != (processes is None) or (cases and not extend):
+        raise UsageError("--extend RUN and --processes N go together, and --case ID with both: add what is missing.")
     named = {"memory_limit": memory_limit, "price_per_hour": price_per_hour}
     settings += tuple(f"{name}={value}" for name, value in named.items() if value is not None)
-    if resume and (settings or dry_run or seed is not None or find_max or skip_unfit):
+    if (resume or extend) and (settings or dry_run or seed is not None or find_max or skip_unfit or paired_with):
         raise UsageError(
-            "--resume goes on with the run as it was planned: leave --set, --memory-limit, --price-per-hour, --skip-unfit, --seed, "
-            "--find-max and --dry-run out."
+            f"{'--resume' if resume else '--extend'} goes on with the run as it was planned: leave --set, --memory-limit, "
+            "--price-per-hour, --skip-unfit, --seed, --find-max and --dry-run out."
         )
     if retry_failed and not resume:
         raise UsageError("--retry-failed goes with --resume RUN.")
-    project = Project() if resume else find_project(Path()).project
+    project = Project() if resume or extend else find_project(Path()).project
     tags = tuple(dict.fromkeys((*project.tags, *tags)))
     check_tags(tags)
     ending = Ending(store_url, allowed, quiet or as_json or not sys.stderr.isatty(), as_json, pull)
@@ -83,8 +92,10 @@ def run(
         raise UsageError("--pull fetches models and --dry-run does nothing: leave one of the two out.")
     given = parse_given(servers)
     if resume:
-        return _resume(resume, store_url, tags, ending, given, retry_failed=retry_failed)
-    asked = Asked(str(suite), settings, given, find_max, skip_unfit, project)
+        return _go_on(resume, store_url, tags, ending, given, retry_failed=retry_failed)
+    if extend:
+        return _go_on(extend, store_url, tags, ending, given, processes=processes, cases=cases)
+    asked = Asked(str(suite), settings, given, find_max, skip_unfit, project, paired_with)
     if dry_run:
         _show_plan(asked, seed, as_json=as_json)
         return 0
@@ -114,6 +125,7 @@ class Asked:
     find_max: str | None
     skip_unfit: bool
     project: "Project"
+    paired_with: str | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -133,7 +145,7 @@ def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None
         _pull(preview(asked.suite, settings, asked.servers, asked.find_max, project=asked.project)[1], ending)
     plan = new_plan(
         asked.suite, settings, seed, asked.command, asked.servers, asked.find_max, skip_unfit=asked.skip_unfit,
-        project=asked.project,
+        project=asked.project, paired_with=asked.paired_with,
     )  # fmt: skip
     with hold_run(plan.run.run_id), Store.writing(store_url) as store:
         store.add_run(plan.run)
@@ -141,17 +153,24 @@ def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None
         return _measure(plan, store, ending)
 
 
-def _resume(
-    reference: str, store_url: str, tags: tuple[str, ...], ending: Ending, servers: dict[str, str], *, retry_failed: bool
+def _go_on(
+    reference: str, store_url: str, tags: tuple[str, ...], ending: Ending, servers: dict[str, str], *, retry_failed: bool = False,
+    processes: int | None = None, cases: tuple[str, ...] = (),
 ) -> int:  # fmt: skip
+    """Measure the rest of a stored run; with `processes`, more than it had planned."""
     from bench.holding import hold_run
-    from bench.plan import rest_of
+    from bench.plan import extended, rest_of
     from results.store import Store
 
     with Store.reading(store_url) as store:
         run_id = store.resolve_run(reference)
     with hold_run(run_id), Store.writing(store_url) as store:
-        plan = rest_of(store.report(run_id), retry_failed=retry_failed, given=servers)
+        report = store.report(run_id)
+        if processes:
+            report = report.model_copy(update={"run": extended(report.run, processes, cases)})
+        plan = rest_of(report, retry_failed=retry_failed, given=servers)
+        if processes:
+            store.extend_run(plan.run, plan.run.planned)
         store.tag(run_id, tags)
         if ending.pull:
             _pull(plan.expansion, ending)
@@ -277,6 +296,7 @@ def _print(report: "Report", code: int, ending: Ending) -> None:
 
     from bench.serving_sweep import conclusions
     from bench.tables import cases_table, console
+    from results.database import shown
     from results.summary import run_to_dict, summarize
 
     if ending.as_json:
@@ -287,7 +307,7 @@ def _print(report: "Report", code: int, ending: Ending) -> None:
     screen.print(cases_table(summarize(report)))
     for sentence in conclusions(report):
         screen.print(sentence)
-    screen.print(f"\nRun {run_id} {report.status}, stored in {ending.store_url}.")
+    screen.print(f"\nRun {run_id} {report.status}, stored in {shown(ending.store_url)}.", markup=False)
     if report.status != "finished":
         screen.print(f"Go on with: bench run --resume {run_id}")
     screen.print(f"Look closer: bench show {run_id}, bench export {run_id} --format html --output report.html, bench dashboard")

@@ -54,14 +54,16 @@ class CalibratedMetric(Record):
     cases: int
     spread: FiniteFloat
     """Between processes, as the standard deviation of the logarithms of their medians (for shares and scores: of the values)."""
+    run_spread: FiniteFloat | None = None
+    """The same between runs, beyond what their processes explain; `None`: too few runs to tell."""
     trials: int
     false_regressions: int
     inconclusive: int
     power: tuple[Power, ...] = ()
     margin: FiniteFloat
     """That was used."""
-    proposed_margin: FiniteFloat
-    """The smallest one at which unchanged code is called so and a change of that size is found, at the policy's rates."""
+    proposed_margin: FiniteFloat | None
+    """The smallest one at which unchanged code is called so and a change of that size is found; `None`: none of those tried."""
 
 
 class Calibration(Record):

@@ -254,13 +254,13 @@ def _corroboration(judged: RowJudgement, rows: Sequence[RowJudgement]) -> int:
         and other.verdict == judged.verdict
         and (
             other.row.metric == judged.row.metric
-            or (other.row.planned.case.case_id == mine and _kind(other.row) == _kind(judged.row))
+            or (other.row.planned.case.case_id == mine and kind_of(other.row) == kind_of(judged.row))
         )
         for other in rows
     )
 
 
-def _kind(row: ComparisonRow) -> str:
+def kind_of(row: ComparisonRow) -> str:
     unit = METRICS[row.metric].unit
     return _KINDS.get(unit, unit)
 

@@ -149,5 +149,7 @@ def scrubbed_argument(argument: str) -> str:
     found = re.search(r"[A-Za-z][A-Za-z0-9+.-]*://.*", argument, re.DOTALL)
     if not found:
         return argument
-    address = re.sub(r"://.*@", "://", found.group(), flags=re.DOTALL).partition("?")[0]  # a weak password could be guessed from the hash
+    address = re.sub(r"://.*@", "://", found.group(), flags=re.DOTALL).partition("?")[
+        0
+    ]  # a weak password could be guessed from the hash
     return argument[: found.start()] + url_name(address)

@@ -188,7 +188,9 @@ def estimates_of(measurements: Sequence[Measurement]) -> dict[str, Estimate]:
     found = {}
     for name, metric in METRICS.items():
         if metric.level == "request":
-            groups = [[v for request in m.requests for v in request_values(name, request)] or _summarized(m, name) for m in measurements]
+            groups = [
+                [v for request in m.requests for v in request_values(name, request)] or _summarized(m, name) for m in measurements
+            ]
         elif metric.level == "process":
             groups = [[value] for m in measurements if (value := process_value(name, m)) is not None]
         else:

@@ -19,8 +19,7 @@ from terminal import run_bench
 from bench.calibration_table import rules
 from results.calibration import Calibrated, TooFewProcessesError, calibrate
 from results.compare import compare
-from results.comparison import Comparison
-from results.comparison import ComparisonRow
+from results.comparison import Comparison, ComparisonRow
 from results.gate import Judgement, gate
 from results.history_replay import delay, summed
 from results.looks import with_decided_rows

@@ -51,7 +51,8 @@ def find(store: Store, asked: Asked, now: datetime) -> Found:
     """Read and judge what is asked for.
 
     Raises:
-        UsageError: no case, several, or no such metric or branch; or the release follows something instead of being pinned.
+        UsageError: no case, several, or no such metric or branch; nothing was measured; or the release follows something instead of
+            being pinned.
         NotComparableError: no baseline has the release's name.
     """
     cases = None if not asked.words else {choose_case(store.planned_cases(), asked.words).case.case_id}
@@ -64,6 +65,8 @@ def find(store: Store, asked: Asked, now: datetime) -> Found:
         dirty=asked.dirty,
         release=release.run_ids if release else (),
     )
+    if not series:
+        raise UsageError("No finished run has measured that yet: `bench show` lists the runs, `bench run SUITE` makes one.")
     histories = tuple(history_of(one) for one in series)
     return Found(histories, tuple(findings(histories, store.marks(), now)), release)
 
@@ -99,17 +102,13 @@ def marks_at(found: Found, run_id: str, said: dict[str, Any]) -> list[Mark]:
         said: the marks' kind, author, reason and time.
 
     Raises:
-        UsageError: no change begins there.
+        UsageError: no change for worse or better begins there.
     """
-    meant = [
-        each.change
-        for one in found.findings
-        for each in one.changes
-        if run_id in (one.run.run_id, each.change.run.run_id) and each.change.direction in ("worse", "better")
-    ]
+    known = [(one.run.run_id, each.change) for one in found.findings for each in one.changes if each.matters]
+    meant = [change for begin, change in known if run_id in (begin, change.run.run_id)]
     if not meant:
-        begins = ", ".join(dict.fromkeys(one.run.run_id for one in found.findings))
-        raise UsageError(f"No change begins at {run_id}: {f'they begin at {begins}' if begins else 'nothing changed'}.")
+        begins = ", ".join(dict.fromkeys(begin for begin, _ in known))
+        raise UsageError(f"No change that counts begins at {run_id}: {f'they begin at {begins}' if begins else 'there is none'}.")
     return [
         Mark(**said, case_id=one.series.planned.case.case_id, metric=one.series.metric, run_id=one.run.run_id) for one in meant
     ]

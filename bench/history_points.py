@@ -10,9 +10,11 @@ from bench.history_table import (
     STYLES,
     change_words,
     changes_by_series,
+    commit_text,
     conclusion,
     counted,
     findings_table,
+    machine_text,
     series_key,
     series_state,
     state_text,
@@ -34,13 +36,15 @@ def details(found: Found, limit: int) -> RenderableType:
     for one in found.histories:
         parts += [*_head(one), Text(), _points_table(one, states, limit), Text()]
     if found.findings:
-        parts += [findings_table(found.findings), Text()]
+        parts += [findings_table(found.findings, found.histories), Text()]
     return Group(*parts, *conclusion(found))
 
 
 def metrics_table(found: Found) -> RenderableType:
-    """A line for each series of one case."""
+    """A line for each series of one case, with the machine where there are several."""
     states = changes_by_series(found.findings)
+    several = len({one.series.machine_id for one in found.histories}) > 1
+    machines = [machine_text(one.series.points[-1].run) if several else "" for one in found.histories]
     return table(
         [
             Column("Metric", [one.series.about.label for one in found.histories]),
@@ -48,6 +52,7 @@ def metrics_table(found: Found) -> RenderableType:
             Column("Newest", [value_text(one.series, one.series.points[-1].value) for one in found.histories], justify="right"),
             Column("State", [state_text(series_state(one, states.get(series_key(one.series), []))) for one in found.histories]),
             Column("", [line(one, 30) for one in found.histories]),
+            Column("Machine", machines, wraps=20),
         ]
     )
 
@@ -71,12 +76,10 @@ def _head(one: History) -> list[RenderableType]:
     series = one.series
     values = [point.value for point in series.points]
     drawn = f", newest {NEWEST_DRAWN}" if len(values) > NEWEST_DRAWN else ""
-    facts = series.points[-1].run.facts
-    machine = ", ".join(str(facts[key]) for key in ("cpu_model", "gpus") if facts.get(key))
     extremes = " to ".join(value_text(series, value) for value in (min(values), max(values)))
     return [
         Text(plain(f"{series.about.label}  {case_label(series.planned)}"), style="bold"),
-        Text(plain(f"{series.planned.case.case_id}  {machine}")),
+        Text(plain(f"{series.planned.case.case_id}  {machine_text(series.points[-1].run)}")),
         Text(f"{line(one)}  {counted(len(values), 'run')}{drawn}, {extremes}"),
     ]
 
@@ -85,7 +88,7 @@ def _points_table(one: History, states: Mapping[tuple[str, str, str], Sequence[K
     """The newest runs, newest first: points with their stretch, and failures in their place."""
     series = one.series
     stretch = {place: number for number, each in enumerate(one.stretches, 1) for place in range(each.start, each.end)}
-    begins = {each.change.run.run_id: each for each in states.get(series_key(series), [])}
+    begins = {each.change.run.run_id: each for each in reversed(states.get(series_key(series), []))}
     rows: list[tuple[RunOrigin, list[Cell]]] = [
         (point.run, [str(point.processes), value_text(series, point.value), str(stretch[place])])
         for place, point in enumerate(series.points)
@@ -96,7 +99,7 @@ def _points_table(one: History, states: Mapping[tuple[str, str, str], Sequence[K
         [
             run.run_id,
             moment(run.at),
-            (run.commit or "")[:8] + ("+" if run.dirty else ""),
+            commit_text(run),
             run.branch or "",
             *counted,
             _begun(begins.get(run.run_id)),

@@ -16,7 +16,7 @@ from bench.tables import Column, Fitted, case_label, table
 from results.comparison import Difference
 from results.decided import Mark
 from results.format import moment, percent, plain, points, quantity
-from results.history import Change, History, MetricSeries
+from results.history import Change, History, MetricSeries, RunOrigin
 from results.history_groups import STATES, Finding, KnownChange, exit_code
 
 STYLES: dict[str, str] = {
@@ -35,7 +35,7 @@ def overview(found: Found) -> RenderableType:
     """The findings, worst first, how many series are quiet or too short, and what follows."""
     parts: list[RenderableType] = [Text(plain(_extent(found.histories))), Text()]
     if telling := [one for one in found.findings if one.telling[0].matters]:
-        parts += [findings_table(telling), Text()]
+        parts += [findings_table(telling, found.histories), Text()]
     return Group(*parts, *conclusion(found))
 
 
@@ -46,8 +46,10 @@ def conclusion(found: Found) -> list[RenderableType]:
     return [*lines, Text(), Text(CLOSING[code], style={1: "bold red", 3: "yellow"}.get(code, ""))]
 
 
-def findings_table(found: Sequence[Finding]) -> RenderableType:
-    notes = [_note(one) for one in found]
+def findings_table(found: Sequence[Finding], histories: Sequence[History]) -> RenderableType:
+    """A row per finding with a note below, which names the machine where the histories are of several."""
+    several = len({one.series.machine_id for one in histories}) > 1
+    notes = [_note(one, several) for one in found]
     worst = [one.changes[0].change for one in found]
     wide = table(
         [
@@ -78,22 +80,24 @@ def _stacked(number: int, one: Finding) -> RenderableType:
 
 
 def change_words(change: Change) -> str:
-    """A change with its sign: in percent, points, or the amount where the least difference counts."""
+    """A change with its sign: in percent, points, or the amount where the least difference counts or nothing was there."""
     series = change.series
     if change.after is None:
         return f"fails ({next(one.kind for one in series.failed if one.run == change.run)})"
     if series.in_points:
         return points(change.after - change.before)
-    if series.repeats:
+    if series.repeats or change.ratio is None:
         amount = change.after - change.before
         return f"{'+' if amount >= 0 else '-'}{quantity(abs(amount), series.about.unit)}"
-    return percent(float("inf") if change.ratio is None else change.ratio)
+    return percent(change.ratio)
 
 
-def _note(one: Finding) -> str:
+def _note(one: Finding, several_machines: bool) -> str:
     """Where, what its series share, what else changed then, and what somebody said."""
     change = one.changes[0].change
     parts = [f"after {one.after_run.run_id}" + ("" if one.by_run == one.run else f", by {one.by_run.run_id}")]
+    if several_machines:
+        parts.append(f"on {machine_text(one.run)}")
     if change.found_by == "drift":
         parts.append("a slow drift away from the release, which no single step shows")
     if not change.confirmed:
@@ -101,7 +105,8 @@ def _note(one: Finding) -> str:
     if one.shared:
         parts.append(f"all of them: {', '.join(one.shared.values())}")
     parts += [_difference(each) for each in one.differences]
-    if one.after_run.commit and one.after_run.commit == one.by_run.commit:
+    clean = not (one.after_run.dirty or one.by_run.dirty)
+    if clean and one.after_run.commit and one.after_run.commit == one.by_run.commit:
         parts.append("one commit: what changed is not the code")
     said = dict.fromkeys(_said(each.mark) for each in one.changes if each.mark and each.state == each.mark.kind)
     return "; ".join([*parts, *said])
@@ -117,8 +122,19 @@ def _difference(one: Difference) -> str:
 
 
 def _commits(one: Finding) -> str:
-    before, after = ((run.commit or "unknown")[:8] for run in (one.after_run, one.by_run))
+    before, after = (commit_text(run) or "unknown" for run in (one.after_run, one.by_run))
     return before if before == after else f"{before}..{after}"
+
+
+def commit_text(run: RunOrigin) -> str:
+    """The beginning of its commit, with a plus where the working tree was changed."""
+    return (run.commit or "")[:8] + ("+" if run.dirty else "")
+
+
+def machine_text(run: RunOrigin) -> str:
+    """What a machine is called, and its id: two may have the same processors."""
+    names = [str(run.facts[key]) for key in ("cpu_model", "gpus") if run.facts.get(key)]
+    return f"{', '.join(names)} {run.machine_id}".strip()
 
 
 def _extent(histories: Sequence[History]) -> str:
@@ -156,19 +172,35 @@ def _counts(found: Found) -> list[str]:
 
 def marks_table(said: Sequence[Mark], labels: Mapping[str, str], now: datetime) -> RenderableType:
     """A row per mark; expired ones count no more."""
-    ended = [one.expires_at is not None and one.expires_at <= now for one in said]
-    return table(
+    kinds = [one.kind + (", expired" if one.expires_at is not None and one.expires_at <= now else "") for one in said]
+    cases = [labels.get(one.case_id, one.case_id) for one in said]
+    wide = table(
         [
-            Column("Kind", [one.kind + (", expired" if over else "") for one, over in zip(said, ended, strict=True)]),
+            Column("Kind", kinds),
             Column("Metric", [one.metric for one in said]),
-            Column("Case", [labels.get(one.case_id, one.case_id) for one in said], wraps=20),
+            Column("Case", cases, wraps=20),
             Column("At run", [one.run_id or "" for one in said]),
             Column("Until", [moment(one.expires_at) if one.expires_at else "" for one in said]),
-            Column("By", [one.author for one in said], wraps=8),
+            Column("By", [one.author for one in said], wraps=16),
             Column("When", [moment(one.at) for one in said]),
-            Column("Reason", [one.reason for one in said], wraps=12),
+            Column("Reason", [one.reason for one in said], wraps=16),
         ]
     )
+    stacked = [
+        Group(
+            Text(plain(f"{kind}  {one.metric}  {case}")),
+            Padding(Text(plain("; ".join(_facts(one)))), (0, 0, 0, 2), expand=False),
+        )
+        for kind, one, case in zip(kinds, said, cases, strict=True)
+    ]
+    return Fitted((wide, Group(*stacked)))
+
+
+def _facts(mark: Mark) -> list[str]:
+    """Where and until when, who and when, and why."""
+    where = f"at {mark.run_id}" if mark.run_id else ""
+    until = f"until {moment(mark.expires_at)}" if mark.expires_at else ""
+    return [part for part in (where, until, f"by {mark.author}, {moment(mark.at)}: {mark.reason}") if part]
 
 
 def series_state(history: History, known: Sequence[KnownChange]) -> str:

@@ -1,6 +1,6 @@
 """What the change points of a history are worth: on labelled series, on noise without a change, and on steps.
 
-    python benchmarks/change_points.py [--data FOLDER] [--series 2000] [--online 200] [--steps 400]
+    python benchmarks/change_points.py [--data FOLDER] [--series 2000] [--online 200] [--steps 400] [--stores 100]
 
 Labelled series: the folder holds `annotations.json` (series → annotator → indices) and one file of the Turing Change Point
 Dataset per series. Each method runs with one setting for all series. Mean covering, and F1 with margin 5 where index 0 counts
@@ -8,21 +8,28 @@ as a change, after van den Burg & Williams, "An Evaluation of Change Point Detec
 Ruptures and Apache Otava are scored where they are installed, and are not needed.
 
 False alarms: share of 200-point series without a change in which anything is found, in the whole series and, as a user who
-looks after every fifth run would see it, at any time. Steps: 3 standard deviations in normal noise after 100 points.
+looks after every fifth run would see it, at any time. Steps: 3 standard deviations in normal noise after 100 points. Verdicts:
+how often `bench history` after every one of 60 runs ends with an exit code other than 0, though nothing changed in any of six series.
 """
 
 import argparse
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from results.cases import Case, PlannedCase
 from results.change_points import change_points
 from results.fast_rule import LEAST, suspected
+from results.history import MetricSeries, Point, RunOrigin
+from results.history_changes import history_of
+from results.history_groups import exit_code, findings
 
 POINTS = 200
 Method = Callable[[Sequence[float]], Iterable[int]]
@@ -216,6 +223,38 @@ def runs_until_found(step: float, random: np.random.Generator, after: int = 100,
     return math.inf
 
 
+STORED_RUNS, STORED_SERIES = 60, 6
+SPREAD = 0.02
+"""Between runs, of the logarithms of their times."""
+
+
+def exit_codes(noise: Noise, random: np.random.Generator) -> list[int]:
+    """Of `bench history` after each run of a store in which nothing changed. Its series are all called by one name."""
+    case = Case(weights="", engine="none", device="cpu", dtype="fp32", quantization="fp32", workload="", output_tokens=1)
+    planned = PlannedCase(case=case, model="none", processes=1, iterations=1, min_seconds=0, warmup=0)
+    start = datetime(2000, 1, 1, tzinfo=UTC)
+    runs = [RunOrigin(f"{i:02}", start + timedelta(days=i), "", None, None, False, "", {}) for i in range(STORED_RUNS)]
+    stored = [[math.exp(SPREAD * one) for one in noise(random)[:STORED_RUNS]] for _ in range(STORED_SERIES)]
+    points = [tuple(Point(run, value, 1) for run, value in zip(runs, values, strict=True)) for values in stored]
+    return [
+        exit_code(findings([history_of(MetricSeries(planned, "tpot_s", "", one[:seen])) for one in points], (), start))
+        for seen in range(1, STORED_RUNS + 1)
+    ]
+
+
+def print_verdicts(stores: int) -> None:
+    size = f"{STORED_RUNS} runs of {STORED_SERIES} series"
+    print(f"\nexit codes of `bench history` after each of {size}, {stores} stores without a change")
+    print(f"noise of {SPREAD:.0%}         ever 1    ever 3    runs with 1    runs with 3")
+    for name in ("normal", "AR(0.3)", "AR(0.6)", "spiky"):
+        random = np.random.default_rng(1)
+        codes = [exit_codes(NOISES[name], random) for _ in range(stores)]
+        ever = [sum(code in one for one in codes) / stores for code in (1, 3)]
+        runs = Counter(code for one in codes for code in one)
+        shares = [runs[code] / runs.total() for code in (1, 3)]
+        print(f"{name:12}{ever[0]:12.1%}{ever[1]:10.1%}{shares[0]:15.2%}{shares[1]:15.2%}", flush=True)
+
+
 def print_scores(folder: Path) -> None:
     series = labelled(folder)
     methods: dict[str, Method] = {"no change at all": nothing, "ours": ours}
@@ -259,11 +298,13 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=2000, help="series per noise")
     parser.add_argument("--online", type=int, default=200, help="of these, judged at every fifth prefix")
     parser.add_argument("--steps", type=int, default=400, help="steps of each size")
+    parser.add_argument("--stores", type=int, default=100, help="of each noise, judged after every run")
     options = parser.parse_args()
     if options.data:
         print_scores(options.data)
     print_alarms(options.series, options.online)
     print_steps(options.steps)
+    print_verdicts(options.stores)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ CONFIDENCE = 0.999
 """Of the prediction interval. High, as every run is judged and as neighbouring runs resemble one another."""
 LEAST = 8
 """Points of a stretch that can be left. The t interval of fewer is so wide that next to nothing is outside."""
-CLEARANCE = 0.5
+CLEARANCE = 1.0
 """Standard deviations that a suspicious run lies beyond all that the stretch has shown."""
 
 

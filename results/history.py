@@ -152,8 +152,8 @@ class Change:
 
     @property
     def ratio(self) -> float | None:
-        """After / before."""
-        return None if self.after is None or not self.before else self.after / self.before
+        """After / before; `None` where the case fails, or before was nothing or less."""
+        return None if self.after is None or self.before <= 0 else self.after / self.before
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,13 @@ DRIFT_LEAST = 3
 
 def history_of(series: MetricSeries) -> History:
     """The stretches and changes of a series; it has points."""
-    values, n = series.scale, len(series.points)
+    n = len(series.points)
     if series.repeats:
-        starts = [i for i in range(n) if i == 0 or not math.isclose(values[i], values[i - 1], rel_tol=1e-12)]
+        known = [point.value for point in series.points]
+        starts = [i for i in range(n) if i == 0 or not math.isclose(known[i], known[i - 1], rel_tol=1e-12)]
         newest, needed = None, max(0, 2 - n)
     else:
-        starts = [0, *(one.index for one in change_points(values))]
+        starts = [0, *(one.index for one in change_points(series.scale))]
         newest, needed = _newest(series, starts[-1]), max(0, LEAST + 1 - n)
     slow = len(starts)
     if newest is not None and newest < n - 1:

@@ -52,7 +52,7 @@ def read_history(
     Raises:
         UsageError: there is no such metric, or no run of that branch.
     """
-    if unknown := next((name for name in metrics if name not in METRICS), None):
+    if (unknown := next((name for name in metrics if name not in METRICS), None)) is not None:
         raise UsageError(f"No metric is called {unknown!r}{nearest(unknown, METRICS)}")
     with readable_errors("The store cannot be read", "Look for damage with `bench db check`."), engine.connect() as connection:
         runs = _runs(connection, set(release))

@@ -181,10 +181,10 @@ def test_series_without_a_change_rarely_raise_an_alarm(benchmark: ModuleType, na
 
 @pytest.mark.slow
 def test_the_benchmark_prints_a_row_for_each_noise_and_step() -> None:
-    command = [sys.executable, "-P", BENCHMARK, "--series", "2", "--online", "1", "--steps", "2"]
+    command = [sys.executable, "-P", BENCHMARK, "--series", "2", "--online", "1", "--steps", "2", "--stores", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("AR(0.") == 2
+    assert done.stdout.count("AR(0.") == 4
     assert done.stdout.count("standard deviations ") == 3
 
 

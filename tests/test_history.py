@@ -58,6 +58,8 @@ def test_shares_change_in_points_and_none_is_a_share() -> None:
 def test_a_goodput_of_which_nothing_is_left_is_worse() -> None:
     change = only(make_series(noisy(12, 10.0) + [0.0] * 8, "goodput_rps"))
     assert (change.direction, change.after, change.ratio) == ("worse", 0.0, 0.0)
+    change = only(make_series([0.0] * 8 + noisy(12, 10.0), "goodput_rps"))
+    assert (change.direction, change.before, change.ratio) == ("better", 0.0, None)
 
 
 def test_exact_metrics_change_by_the_least_difference_at_once() -> None:
@@ -65,6 +67,7 @@ def test_exact_metrics_change_by_the_least_difference_at_once() -> None:
     assert (change.found_by, change.direction, change.run.run_id, change.confirmed) == ("exact", "worse", "r003", True)
     assert history_of(make_series([1000.0] * 3, "weights_bytes")).changes == ()
     assert history_of(make_series([1000.0, 1000.0 * (1 + 1e-15)], "weights_bytes")).changes == ()
+    assert only(make_series([1e11, 1e11 + 1], "weights_bytes")).direction == "worse"
 
 
 def test_the_newest_run_alone_is_a_suspicion_and_the_next_one_confirms_it() -> None:

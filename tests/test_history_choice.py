@@ -41,6 +41,13 @@ def test_a_run_means_the_changes_that_begin_there_and_the_rest_of_their_finding(
         marks_at(found, "r005", SAID)
 
 
+def test_changes_that_do_not_matter_are_nothing_to_acknowledge() -> None:
+    histories = (history("tpot_s", 12, 13, "small"),)
+    found = Found(histories, tuple(findings(histories, (), NOW)), None)
+    with pytest.raises(UsageError, match="at r012: there is none"):
+        marks_at(found, "r012", SAID)
+
+
 @pytest.mark.parametrize(
     ("text", "at"),
     [

@@ -165,6 +165,43 @@ def test_a_mute_that_expired_counts_no_more(url: str) -> None:
     assert "muted, expired" in run_bench("history", "marks", columns=200).output
 
 
+def test_nothing_is_muted_that_no_run_measured(url: str) -> None:
+    done = run_bench("history", "mute", "fp32", "--metric", "quality", "--until", "1d", "--reason", "x")
+    assert (done.code, "No finished run has measured that" in done.error) == (2, True)
+
+
+def test_runs_of_changed_trees_alone_can_be_muted_and_prove_nothing_of_the_code(tmp_path: Path) -> None:
+    path = str(tmp_path / "results.db")
+    with Store.writing(path) as store:
+        for number in range(20):
+            add_run(store, number, 1.2 if number >= 10 else 1.0, git_dirty=True, git_commit="c0ffee")
+    shown = run_bench("history", "--dirty", "--store", path, columns=180)
+    assert (shown.code, "one commit" in shown.output, "c0ffee+" in shown.output) == (1, False, True)
+    assert run_bench("history", "mute", "fp32", "--until", "1d", "--reason", "x", "--store", path).code == 0
+    assert run_bench("history", "--dirty", "--store", path).code == 0
+
+
+def test_several_machines_are_told_apart(url: str) -> None:
+    assert "Test CPU" not in run_bench("history", columns=180).output
+    there = make_environment(cpu_model="Other CPU")
+    with Store.writing(url) as store:
+        for number in range(24, 44):
+            add_run(store, number, 1.4 if number >= 34 else 1.0, environment=there)
+    overview = run_bench("history", columns=180).output
+    assert "on Test CPU m1-" in overview
+    assert f"on Other CPU {there.machine_id}" in overview
+    assert run_bench("history", "fp32", columns=180).output.count(f"Other CPU {there.machine_id}") == 6
+
+
+def test_marks_keep_their_reasons_on_narrow_terminals(url: str) -> None:
+    run_bench("history", "acknowledge", "--at", STEP, "--reason", "torch", "--author", "Ada Lovelace <ada@example.org>")
+    for columns in (60, 80, 200):
+        listed = run_bench("history", "marks", columns=columns).output
+        assert listed.count("torch") == 3, columns
+        assert listed.count("fp32") == 3, columns
+        assert max(map(len, listed.splitlines())) <= columns
+
+
 @pytest.mark.parametrize("until", ["soon", "2001-01-01", "3", "-3d", "99999999d"])
 def test_mutes_end_ahead(url: str, until: str) -> None:
     assert run_bench("history", "mute", "fp32", "--until", until, "--reason", "x").code == 2

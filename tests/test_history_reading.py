@@ -168,6 +168,8 @@ def test_any_metric_can_be_read_and_an_unknown_one_leads_to_its_nearest(store: S
     assert series(store, "rss_bytes").points[0].value == 1.5e9
     with pytest.raises(UsageError, match="did you mean 'tpot_s'"):
         read_history(store.engine, metrics=["tpot"])
+    with pytest.raises(UsageError, match="No metric is called ''"):
+        read_history(store.engine, metrics=[""])
 
 
 def test_cases_can_be_chosen(store: Store) -> None:

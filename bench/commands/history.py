@@ -74,14 +74,11 @@ def show(
     from bench.history_points import details, metrics_table
     from bench.history_table import overview
     from bench.tables import console
-    from results.errors import UsageError
     from results.history_groups import exit_code
     from results.store import Store
 
     with Store.reading(store_url) as store:
         found = find(store, Asked(case, metrics, branch, dirty, release), datetime.now(UTC))
-    if not found.histories:
-        raise UsageError("No finished run has measured that yet: `bench show` lists the runs, `bench run SUITE` makes one.")
     if as_json:
         click.echo(json.dumps(to_dict(found, with_points=bool(case)), indent=2, ensure_ascii=False, allow_nan=False))
     elif case and metrics:
@@ -135,7 +132,7 @@ def mute(case: tuple[str, ...], metrics: tuple[str, ...], until: str, reason: st
     said = _said("muted", author, reason)
     said["expires_at"] = parse_until(until, said["at"])
     with Store.reading(store_url) as store:
-        found = find(store, Asked(case, metrics), said["at"])
+        found = find(store, Asked(case, metrics, dirty=True), said["at"])
     _add(mutings(found, said), store_url)
     return 0
 

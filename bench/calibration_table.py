@@ -13,10 +13,14 @@ from results.format import moment, number, plain
 from results.history_replay import AFTER
 from results.metrics import METRICS
 
+HISTORY_WORDS = (
+    f"in the history: runs until half of the series have +{100 * HISTORY_STEP:g} % confirmed. Shares: points instead of %."
+)
+
 
 def calibration_table(calibrated: Calibrated) -> RenderableType:
     found = calibrated.found
-    looks = f"{calibrated.trials} trials with seed {found.seed}"
+    trials = f"{calibrated.trials} trials with seed {found.seed}"
     runs = f"{len(calibrated.run_ids)} run{'' if len(calibrated.run_ids) == 1 else 's'}"
     share = _share(calibrated.wrong_comparisons / calibrated.trials)
     closing = [
@@ -31,11 +35,11 @@ def calibration_table(calibrated: Calibrated) -> RenderableType:
         "As rules of a policy:",
     ]
     return Group(
-        Text(plain(f"{found.suite}, {runs}, policy {found.policy}, {looks}, {moment(found.at)}")),
+        Text(plain(f"{found.suite}, {runs}, policy {found.policy}, {trials}, {moment(found.at)}")),
         Text(),
         Fitted((_unchanged(calibrated), _stacked(calibrated, _facts))),
         Text(),
-        Text(f"Known steps: share found (processes a side until the verdict, on average); {_history_words()}"),
+        Text(f"Known steps: share found (processes a side until the verdict, on average); {HISTORY_WORDS}"),
         Text(),
         Fitted((_steps(calibrated), _stacked(calibrated, _steps_words))),
         Text(),
@@ -129,10 +133,6 @@ def _history(calibrated: Calibrated, one: CalibratedMetric) -> str:
     if delay is None:
         return "–"
     return f"{delay.runs_for_half} runs" if delay.runs_for_half else f"over {AFTER} runs"
-
-
-def _history_words() -> str:
-    return f"in the history: runs until half of the series have +{100 * HISTORY_STEP:g} % confirmed. Shares: points instead of %."
 
 
 def _share(value: float) -> str:

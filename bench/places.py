@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from bench.cache import cache_folder
 from bench.servers import is_url
+from monitor.processes import when_parent_ends
 from results.database import MIGRATIONS
 from results.errors import GemmeterError, NotComparableError, UsageError
 from results.records import Report
@@ -66,7 +68,8 @@ def parse_place(text: str, option: str) -> Place:
     for word in words:
         key, _, value = word.partition("=")
         if not WORD.fullmatch(word) or (key.startswith("server.") and not is_url(value)):
-            raise UsageError(f"{option}: {word!r} is not understood: write {GRAMMAR}.")
+            shown = f"{key}=…" if value else word  # the value may be a secret, under a misspelt key
+            raise UsageError(f"{option}: {shown!r} is not understood: write {GRAMMAR}.")
         if key in found:
             raise UsageError(f"{option}: {key} is given twice: leave one of the two out.")
         found[key] = value
@@ -107,8 +110,10 @@ def _check_gemmeter(place: Place, option: str) -> None:
         )
         version, form = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
+        said = done.stderr.strip().splitlines()[-1:] if isinstance(error, ValueError) else [str(error)]
         raise UsageError(
-            f"{option}: {place.python} is no Python with this gemmeter installed: install it there, or name another with python=PATH."
+            f"{option}: {place.python} is no Python with this gemmeter installed ({' '.join(said) or 'it said nothing'}): install it "
+            "there, or name another with python=PATH."
         ) from error
     mine = max(path.stem for path in MIGRATIONS.joinpath("versions").glob("[0-9]*.py"))
     if form != mine:
@@ -165,6 +170,7 @@ class Bench:
                 child = subprocess.Popen(
                     command, cwd=place.folder, env=environment, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.PIPE,
                     text=True, encoding="utf-8", errors="replace", process_group=0,
+                    preexec_fn=when_parent_ends(signal.SIGTERM),  # noqa: PLW1509 it makes one system call, and nothing of Python's
                 )  # fmt: skip
             except OSError as error:
                 raise PlaceError(f"{place.python} cannot be started: {error.strerror}.") from error
@@ -187,6 +193,9 @@ class Bench:
             except KeyboardInterrupt:
                 interrupted = True
                 child.terminate()
+            except BaseException:  # nobody hears it any more
+                child.terminate()
+                raise
         if child.stderr:
             child.stderr.close()
         if interrupted or code == 130:

@@ -174,10 +174,14 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
     """What is left of a run that was stopped.
 
     Raises:
-        UsageError: nothing is left.
+        UsageError: nothing is left, or it is no run of `bench run`, such as an imported one.
         NotComparableError: the machine, the weights or the threads are no longer those that it began with.
     """
     run = report.run
+    if run.kind != "bench":
+        raise UsageError(
+            f"Run {run.run_id} was not measured by `bench run` here ({run.kind}), so there is nothing to go on with: run a suite."
+        )
     suite = validate(run.suite_source, Suite, f"the suite of run {run.run_id}")
     expansion = expand(suite, this_machine(), resolve, given)
     here, there = _environment(expansion).facts, run.environment.facts

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, FiniteFloat, create_model
 
 from bench.catalog import catalog
@@ -236,6 +237,24 @@ def override(suite: Suite, overrides: dict[str, Any]) -> Suite:
     if not data.get("matrix") and (suite.matrix or not data["include"]):
         data["matrix"] = {name: [value] for name, value in overrides.items() if name not in SETTINGS}
     return validate(data, Suite, "--set")
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """`KEY=VALUE` pairs of `--set`, values read as YAML.
+
+    Raises:
+        UsageError: one is not of this form.
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign:
+            raise UsageError(f"--set {setting}: write KEY=VALUE, for example --set processes=1.")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {setting}: the value is not valid YAML.") from None
+    return found
 
 
 def absolute(reference: str, *folders: Path) -> str:

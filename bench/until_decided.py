@@ -5,17 +5,18 @@ look gives is `results.gate`'s, what a later look keeps of it `results.looks`', 
 """
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from bench.interrupts import Interrupts
-from bench.places import Bench, Place, PlaceError, parse_place
+from bench.places import Bench, Place, PlaceError
 from bench.references import meaning, parse_reference
 from bench.schedule import pending, rounds, with_processes
 from bench.sides import sides
-from bench.suite import absolute, anchor, find_suite, load_suite, suite_names
+from bench.suite import absolute, anchor, find_suite, load_suite, parse_settings, suite_names
 from results.cases import PlannedCase
 from results.compare import compare, compare_environments
 from results.database import parse_url, sqlite_path
@@ -31,8 +32,10 @@ from results.summary import FAULTS
 
 PATHS = ("model", "draft", "adapter")
 """Settings that may be paths."""
-
-__all__ = ["Decided", "Place", "parse_place", "until_decided"]
+SAME_PACKAGES = (
+    "A and B have one interpreter, the same variables and servers: what is imported is the same on both sides, unless a variable such as "
+    "PYTHONPATH names a folder relative to each of them."
+)
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,12 @@ def until_decided(
     url = absolute_url(store_url)
     places = {"a": a, "b": b} if a else {"b": b}
     places = {name: replace(place, servers={**servers, **place.servers}) for name, place in places.items()}
+    if a and replace(places["a"], folder=None) == replace(places["b"], folder=None):
+        heard(SAME_PACKAGES)
     turns = _Turns(places, measures or Bench(url, heard), heard)
     allowed = (*allow, *policy.allow_env_diff)
     stored = stored_baseline(against, url) if against else None
-    with Interrupts().listening():
+    with Interrupts().listening(), turns.told_when_interrupted():
         turns.start(suite, settings)
         if against and stored is None:
             stored = sides(against, turns.run_ids["b"], url)[0]
@@ -140,13 +145,16 @@ def from_anywhere(suite: str, settings: tuple[str, ...]) -> tuple[str, tuple[str
     """A suite and its settings as they mean the same from every folder, and the URLs of its servers, which no store keeps.
 
     Raises:
-        UsageError: no such suite, something in it is wrong, or it is a serving sweep.
+        UsageError: no such suite, something in it is wrong, it is a serving sweep, or a setting says how many processes.
     """
-    from bench.commands.run import parse_settings
-
     here = Path.cwd()
     path = find_suite(suite)
-    anchored = anchor(load_suite(path, parse_settings(settings)), path.parent)
+    given = parse_settings(settings)
+    if "processes" in given:
+        raise UsageError(
+            "--set processes: the policy's looks say how many are measured: leave it out, and end earlier with --most N."
+        )
+    anchored = anchor(load_suite(path, given), path.parent)
     if anchored.serving:
         raise UsageError(
             f"Suite {anchored.name} is a serving sweep, which chooses its loads by what it measures: give one with fixed loads."
@@ -179,8 +187,8 @@ def check_comparable(a: Report, b: Report, allow: Collection[str], *, same_cases
     for side, report in (("A", a), ("B", b)):
         faults = side == "B" and any(one.kind in FAULTS for one in report.failures)  # new ones are the gate's to judge
         if not report.measurements and not faults:
-            why = report.failures[0].message if report.failures else f"run {report.run.run_id} has no result."
-            raise PlaceError(f"{side}: no case could be measured: {why}")
+            why = report.failures[0].message if report.failures else "it has no result."
+            raise PlaceError(f"{side}: no case could be measured in run {report.run.run_id}: {why}")
     plans = [{one.case.case_id: one.label for one in report.run.planned} for report in (a, b)]
     if same_cases and (odd := plans[0].keys() ^ plans[1].keys()):
         named = ", ".join(sorted({label for plan in plans for case_id, label in plan.items() if case_id in odd})[:3])
@@ -200,6 +208,17 @@ class _Turns:
         self._places, self._measures, self._heard = places, measures, heard
         self._processes = 0
         self.run_ids: dict[str, str] = {}
+
+    @contextmanager
+    def told_when_interrupted(self) -> Iterator[None]:
+        """An interrupt in here is told with the runs that hold what was measured."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            kept = ", ".join(f"{side.upper()} in run {run_id}" for side, run_id in self.run_ids.items())
+            if kept:
+                self._heard(f"Interrupted. What was measured is stored ({kept}): `bench gate RUN --against RUN` judges it.")
+            raise
 
     def start(self, suite: str, settings: tuple[str, ...]) -> None:
         """The first process of each case."""

@@ -304,7 +304,8 @@ def main() -> None:
         print_scores(options.data)
     print_alarms(options.series, options.online)
     print_steps(options.steps)
-    print_verdicts(options.stores)
+    if options.stores:
+        print_verdicts(options.stores)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""A process tree from outside: who belongs to it, its memory and CPU time, and how to end all of it."""
+"""A process tree from outside: who belongs to it, its memory and CPU time, how to end all of it, and how to end with us."""
 
 import contextlib
+import ctypes
 import os
 import platform
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -12,6 +14,7 @@ import psutil
 LINUX = platform.system() == "Linux"
 MARKER = "GEMMETER_WORKER"
 """Environment variable that a worker's whole tree inherits: found again even after it left the group and the parent."""
+_PR_SET_PDEATHSIG = 1
 
 
 def tree(pid: int, proc: Path = Path("/proc")) -> list[int]:
@@ -123,3 +126,21 @@ def _doomed(pid: int | None, mark: str, known: Iterable[int]) -> list[psutil.Pro
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def when_parent_ends(number: signal.Signals) -> Callable[[], None] | None:
+    """For `Popen`'s `preexec_fn`: the kernel sends the child this signal when the thread that started it ends, however that happens.
+
+    Returns:
+        `None` where the kernel offers nothing of the kind.
+    """
+    if not LINUX:
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it ended before the arrangement
+            os._exit(1)
+
+    return arrange

@@ -204,24 +204,28 @@ def of_verdict(rows: Iterable[RowJudgement], *verdicts: Verdict) -> list[RowJudg
 
 
 def calibrated(found: Calibration | None, suite: str) -> str:
-    """How often this gate is wrong and what it finds, by replays of stored processes; or that nobody tried."""
-    trials = sum(one.trials for one in found.metrics) if found else 0
-    if not found or not trials:
+    """How often this gate is wrong and what it finds, by replays of stored processes; or that nobody tried.
+
+    The interval is the worst metric's own: trials of several metrics are of the same replays, and tell less than so many would.
+    """
+    tried = [one for one in found.metrics if one.trials] if found else []
+    if not found or not tried:
         return f"Nothing is calibrated for suite {suite} on this machine: bench calibrate tells how often a gate is wrong here."
     from scipy.stats import binomtest
 
-    wrong = sum(one.false_regressions for one in found.metrics)
+    worst = max(tried, key=lambda one: one.false_regressions / one.trials)
+    wrong, trials = worst.false_regressions, worst.trials
     interval = binomtest(wrong, trials).proportion_ci(method="wilson")
     ends = f"{_share(interval.low)} to {_share(interval.high)} %"
     return (
-        f"On this machine and suite, replays of unchanged code were called a regression in {wrong} of {trials} ({_share(wrong / trials)} %, "
-        f"95 % interval {ends}){_power(found)} (policy {found.policy}, {found.at.astimezone(UTC):%Y-%m-%d})."
+        f"On this machine and suite, replays of unchanged code were called a regression in at most {wrong} of {trials} "
+        f"({_share(wrong / trials)} %, 95 % interval {ends}, {_label(worst.metric)}){_power(found)} (policy {found.policy}, {found.at.astimezone(UTC):%Y-%m-%d})."
     )
 
 
 def _power(found: Calibration) -> str:
     shares = {
-        METRICS[one.metric].label if one.metric in METRICS else one.metric: power.found / power.trials
+        _label(one.metric): power.found / power.trials
         for one in found.metrics
         for power in one.power
         if power.trials and math.isclose(power.effect, SHOWN_EFFECT)
@@ -231,6 +235,10 @@ def _power(found: Calibration) -> str:
     worst, best = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     ends = dict.fromkeys((worst, best))
     return f"; +{100 * SHOWN_EFFECT:g} % is found in " + " to ".join(f"{_share(shares[one])} % ({one})" for one in ends)
+
+
+def _label(metric: str) -> str:
+    return METRICS[metric].label if metric in METRICS else metric
 
 
 def _detectable(judged: RowJudgement) -> float | None:

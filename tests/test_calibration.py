@@ -27,7 +27,7 @@ from results.metrics import METRICS
 from results.noise import Noise, stored_noise
 from results.policy import Policy, Rule
 from results.records import Measurement, Report, RunEvent
-from results.replay import IMPROVEMENT, NO_CHANGE, REGRESSION, Replay, draw
+from results.replay import IMPROVEMENT, NO_CHANGE, REGRESSION, Draws, Replay, draw
 from results.stats import estimate
 from results.store import Store
 
@@ -254,6 +254,22 @@ def test_figures_agree_with_a_direct_simulation(stored: tuple[int, int]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("changed", "spread"), [(0, 0.06), (10, 0.05)])
+def test_looks_hold_the_false_discovery_rate_over_many_rows(changed: int, spread: float) -> None:
+    """Of 40 rows, too noisy to be called unchanged, that keep their first verdicts while the correction goes on over all of them."""
+    rows, trials = 40, 1500
+    random = np.random.default_rng(12)
+    (noise,) = stored_noise(of_memory([[0.0, 0.01]] * 3), MEMORY).noises
+    a, b = random.normal(0, spread, (2, rows, trials, MEMORY.looks[-1]))
+    b[:changed] += 0.1
+    verdicts = Replay([noise] * rows, Draws(a, b), MEMORY).judged(np.full(rows, 0.05)).verdicts
+    told = (verdicts == REGRESSION) | (verdicts == IMPROVEMENT)
+    wrong = told[changed:].sum(axis=0) / np.maximum(told.sum(axis=0), 1)
+    assert wrong.mean() < 0.07  # of 0.05, with three standard errors
+    assert not changed or np.mean(verdicts[:changed] == REGRESSION) > 0.95
+
+
+@pytest.mark.slow
 def test_runs_that_differ_are_found_out() -> None:
     """Days that differ by 2 % make false regressions, as many as a simulation of such days has, and a warning."""
     random = np.random.default_rng(11)
@@ -263,7 +279,7 @@ def test_runs_that_differ_are_found_out() -> None:
 
     one = calibrated(sides(40, 5))
     (noise,) = stored_noise(of_memory([[0.0, 0.01]] * 3), MEMORY).noises
-    truth = Replay([noise], type(draw([noise], 3, 1, random))(sides(4000, 16)[None], sides(4000, 16)[None]), MEMORY)
+    truth = Replay([noise], Draws(sides(4000, 16)[None], sides(4000, 16)[None]), MEMORY)
     wrong = np.mean(truth.judged(np.array([0.05])).verdicts == REGRESSION)
     (metric,) = one.found.metrics
     assert wrong > 0.1
@@ -340,6 +356,7 @@ def test_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     assert (few.code, "Too few processes" in few.error) == (3, True)
     assert "No run of suite 'mine' to replay" in run_bench("calibrate", "mine", "--store", url).error
     assert run_bench("calibrate", "--store", url, "--run", "nothing").code == 2
+    assert "SUITE is empty" in run_bench("calibrate", "", "--store", url).error
 
 
 @pytest.mark.slow

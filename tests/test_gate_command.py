@@ -56,6 +56,9 @@ def url(template: Path, tmp_path: Path) -> str:
         ((SAME, "--policy", "nosuch.yaml"), 2),
         ((SAME, "--output", "gate.pdf"), 2),
         (("--until-decided",), 2),
+        (("--until-decided", "--suite", "quickstart", "--a", ""), 2),
+        (("--until-decided", "--suite", "quickstart", "--a", "folder=.", "--b", ""), 2),
+        (("--suite", ""), 2),
         ((SAME, "--until-decided", "--suite", "quickstart"), 2),
         (("--most", "5"), 2),
         (("--a", "python=x"), 2),
@@ -148,7 +151,7 @@ def test_github_gets_annotations_and_a_summary_and_no_command_from_what_was_meas
 
 def test_what_was_calibrated_how_to_repeat_and_how_to_accept(url: str) -> None:
     text = run_bench("gate", SLOWER, "--format", "md", "--store", url).output
-    assert "in 8 of 800" in text
+    assert "in at most 5 of 400" in text
     assert f"bench gate {SLOWER} --against {BASE}\n" in text
     assert f"bench baseline accept main {SLOWER} --reason TEXT\n" in text
     text = run_bench("gate", SLOWER, "--against", SAME, "--format", "md", "--store", url).output

@@ -212,14 +212,15 @@ def test_a_case_that_is_late_to_begin_is_not_the_load(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_a_load_without_room_for_the_longest_context_says_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_runs_out_of_memory_fails_for_each_of_its_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = tuple(make_case(engine="llamacpp", prompt_tokens=tokens) for tokens in (32, 9000, 512))
     monkeypatch.setenv("TEST_CASE_IDS", " ".join(case.case_id for case in cases))
     limited = tuple(make_planned(case, memory_limit_bytes=100 * 2**20) for case in cases)
     job = Job(process=0, cases=limited, prompts={}, warmup=PROMPTS)
     command = (sys.executable, str(BAD_WORKER), "eats at load")
     outcomes = list(launch(job, "run", lambda *_: None, Outside(command=command, floor_bytes=0)))
-    assert [one.case_id for one in outcomes] == [cases[1].case_id]
+    assert [one.case_id for one in outcomes] == [case.case_id for case in cases]
+    assert {one.kind for one in outcomes if isinstance(one, Failure)} == {"oom"}
 
 
 def test_a_request_that_comes_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

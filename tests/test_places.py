@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,13 +20,13 @@ HERE = Path(sys.executable)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("pyhton=/usr/bin/python3", "'pyhton=/usr/bin/python3' is not understood: write python=PATH, folder=PATH"),
+        ("pyhton=/usr/bin/python3", "'pyhton=…' is not understood: write python=PATH, folder=PATH"),
         ("python", "'python' is not understood"),
         ("python=", "'python=' is not understood"),
-        ("env=1", "'env=1' is not understood"),
-        ("env.=1", "'env.=1' is not understood"),
-        ("server.mine=8000", "'server.mine=8000' is not understood"),
-        ("server.=http://x", "'server.=http://x' is not understood"),
+        ("env=1", "'env=…' is not understood"),
+        ("env.=1", "'env.=…' is not understood"),
+        ("server.mine=8000", "'server.mine=…' is not understood"),
+        ("server.=http://x", "'server.=…' is not understood"),
         ("folder=. folder=.", "folder is given twice"),
         ("folder=/nosuch/folder", "there is no folder /nosuch/folder"),
         ("python=/nosuch/python", "there is no program /nosuch/python"),
@@ -58,8 +59,11 @@ def program(folder: Path, text: str) -> Path:
 
 @pytest.mark.slow
 def test_a_program_without_this_gemmeter_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no Python with this gemmeter installed"):
+    with pytest.raises(UsageError, match=r"is no Python with this gemmeter installed \(it said nothing\)"):
         parse_place("python=true", "--a")
+    broken = program(tmp_path, "raise ImportError('no bench here')")
+    with pytest.raises(UsageError, match=r"installed \(ImportError: no bench here\): install it there"):
+        parse_place(f"python={broken}", "--a")
     old = program(tmp_path, 'print(\'["0.0.9", "0001_first_tables"]\')')
     with pytest.raises(UsageError, match=r"gemmeter 0\.0\.9 .* keeps its store in another form \(0001_first_tables, here 0"):
         parse_place(f"python={old}", "--a")
@@ -139,6 +143,47 @@ def test_an_interrupt_is_handed_on_and_waited_for(tmp_path: Path) -> None:
         Bench("sqlite:////s.db", interrupt).extend(Place(python), "r", 3, ())
     assert (tmp_path / "stored").read_text() == "yes"
     assert time.monotonic() - began < 30
+
+
+CHILD = """
+import pathlib, signal, sys, time
+def heard(*_):
+    pathlib.Path({ended!r}).write_text("yes")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, heard)
+print("ready", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+def ended_within(file: Path, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    return file.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no kernel tells a child that its parent ended")
+def test_a_killed_parent_interrupts_the_child(tmp_path: Path) -> None:
+    python = program(tmp_path, CHILD.format(ended=str(tmp_path / "ended")))
+    parent = (
+        "import os\nfrom pathlib import Path\nfrom bench.places import Bench, Place\n"
+        f"Bench('sqlite:////s.db', lambda _: os.kill(os.getpid(), 9)).extend(Place(Path({str(python)!r})), 'r', 3, ())"
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", parent], timeout=60, check=False).returncode == -signal.SIGKILL
+    assert ended_within(tmp_path / "ended", 20)
+
+
+@pytest.mark.slow
+def test_a_child_that_nobody_hears_is_interrupted(tmp_path: Path) -> None:
+    def closed(line: str) -> None:
+        raise BrokenPipeError
+
+    place = Place(program(tmp_path, CHILD.format(ended=str(tmp_path / "ended"))))
+    with pytest.raises(BrokenPipeError):
+        Bench("sqlite:////s.db", closed).extend(place, "r", 3, ())
+    assert ended_within(tmp_path / "ended", 20)
 
 
 @pytest.mark.slow

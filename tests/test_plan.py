@@ -186,6 +186,12 @@ def test_a_run_is_extended_by_processes_of_some_cases_or_all(suite: str) -> None
     assert [len(batch.cases) for batch in rest.batches] == [3, 2, 1]
 
 
+def test_an_imported_run_is_no_run_to_go_on_with(suite: str) -> None:
+    run = new_plan(suite, {}, 7, ("bench",)).run.model_copy(update={"kind": "import", "suite_source": {"tool": "another"}})
+    with pytest.raises(UsageError, match="was not measured by `bench run`"):
+        rest_of(Report(run=extended(run, 5)), retry_failed=False)
+
+
 def test_a_serving_sweep_is_not_extended(suite: str) -> None:
     run = new_plan(suite, {}, 7, ("bench",)).run
     sweep = run.model_copy(update={"suite_source": run.suite_source | {"serving": {"max_concurrency": 4}}})

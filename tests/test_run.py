@@ -289,6 +289,8 @@ def test_a_run_that_is_going_on_cannot_be_resumed(folder: Path, started: subproc
         (("run",), 2, "Name a suite to run"),
         (("run", "--resume", "latest"), 2, "There is no store"),
         (("run", "--extend", "latest", "--processes", "3"), 2, "There is no store"),
+        (("run", "--extend", "", "--processes", "3"), 2, "Name a suite to run"),
+        (("run", "--resume", ""), 2, "Name a suite to run"),
         (("run", "--extend", "latest"), 2, "--extend RUN and --processes N go together"),
         (("run", "tiny.yaml", "--processes", "3"), 2, "--extend RUN and --processes N go together"),
         (("run", "--resume", "latest", "--case", "c1"), 2, "--extend RUN and --processes N go together"),

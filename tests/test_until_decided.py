@@ -13,7 +13,7 @@ from fakes import START, make_case, make_environment, make_failure, make_measure
 
 from bench.places import Place, PlaceError
 from bench.plan import extended
-from bench.until_decided import Decided, absolute_url, from_anywhere, looks_up_to, until_decided
+from bench.until_decided import SAME_PACKAGES, Decided, absolute_url, from_anywhere, looks_up_to, until_decided
 from results.cases import Case, PlannedCase
 from results.errors import NotComparableError, StoreError, UsageError
 from results.gate import Judgement
@@ -85,8 +85,8 @@ def machine(times: Times, *cases: Case, **environments: str) -> Machine:
 
 
 def decide(measures: Machine, policy: Policy = TPOT_ALONE, **options: object) -> Decided:
-    fields: dict[str, object] = {"a": A, "measures": measures}
-    return until_decided("quickstart", (), B, policy, "r.db", **(fields | options))  # type: ignore[arg-type]
+    fields: dict[str, object] = {"a": A, "b": B, "measures": measures}
+    return until_decided("quickstart", (), policy=policy, store_url="r.db", **(fields | options))  # type: ignore[arg-type]
 
 
 def steady(side: str, case: Case, process: int) -> float:
@@ -170,7 +170,9 @@ def test_a_build_that_always_crashes_is_a_regression() -> None:
 @pytest.mark.parametrize(("broken", "kind"), [("a", "crash"), ("a", "missing_weights"), ("b", "missing_dependency")])
 def test_a_side_on_which_nothing_can_be_measured_ends_it(broken: str, kind: FailureKind) -> None:
     measures = machine(lambda side, case, process: kind if side == broken else 0.05)
-    with pytest.raises(PlaceError, match=f"^{broken.upper()}: no case could be measured: The worker was killed") as raised:
+    with pytest.raises(
+        PlaceError, match=f"^{broken.upper()}: no case could be measured in run 20260302-120000-{broken}: The worker was killed"
+    ) as raised:
         decide(measures)
     assert raised.value.exit_code == 5
     assert len(measures.log) == 2
@@ -233,6 +235,16 @@ def test_sides_that_ask_one_server_ask_it_other_prompts() -> None:
     assert decided.a.report.run.seed != decided.b.report.run.seed
 
 
+def test_places_that_differ_in_their_folder_alone_are_told(tmp_path: Path) -> None:
+    heard: list[str] = []
+    measures = machine(steady)
+    decide(measures, heard=heard.append)
+    assert SAME_PACKAGES not in heard
+    with pytest.raises(KeyError):  # the machine tells sides apart by a variable
+        decide(measures, a=Place(folder=tmp_path), b=Place(), heard=heard.append)
+    assert heard[-2:] == [SAME_PACKAGES, "A: process 1"]
+
+
 def test_one_way_to_a_baseline_must_be_given() -> None:
     for options in ({"a": None}, {"against": "latest"}):
         with pytest.raises(UsageError, match="--a or --against, and one of the two"):
@@ -250,12 +262,16 @@ def test_looks_are_the_policy_s_own(most: int) -> None:
 def test_an_interrupt_ends_it() -> None:
     measures = machine(steady)
 
+    heard: list[str] = []
+
     def told(line: str) -> None:
+        heard.append(line)
         if line.startswith("A: process 2"):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
         decide(measures, heard=told)
+    assert "A in run 20260302-120000-a, B in run 20260302-120000-b" in heard[-1]
     assert measures.log == ["a1 16 32", "b1 16 32", "b2 16 32"]
 
 
@@ -274,6 +290,8 @@ def test_a_suite_means_the_same_from_every_folder(tmp_path: Path, monkeypatch: p
         from_anywhere("serving-sweep", ())
     with pytest.raises(UsageError, match="write KEY=VALUE"):
         from_anywhere("quickstart", ("dtype",))
+    with pytest.raises(UsageError, match="the policy's looks say how many"):
+        from_anywhere("quickstart", ("processes=5",))
 
 
 def test_a_store_means_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_labels_that_several_cases_have_get_their_id() -> None:
 
 def test_what_was_calibrated() -> None:
     assert calibrated(CALIBRATION, "quickstart") == (
-        "On this machine and suite, replays of unchanged code were called a regression in 8 of 800 (1 %, 95 % interval 0.51 to 2 %); "
+        "On this machine and suite, replays of unchanged code were called a regression in at most 5 of 400 (1.2 %, 95 % interval 0.54 to 2.9 %, TTFT); "
         "+5 % is found in 88 % (TTFT) to 97 % (TPOT) (policy default, 2026-03-01)."
     )
     one = CALIBRATION.model_copy(update={"metrics": CALIBRATION.metrics[:1]})

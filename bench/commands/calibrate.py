@@ -45,6 +45,8 @@ def calibrate(
     from results.policy import Policy, load_policy
     from results.store import Store
 
+    if "" in (suite, *references):  # a variable that is not set must not choose other runs
+        raise click.UsageError(f"{'SUITE' if suite == '' else '--run'} is empty: give it a value, or leave it out.")
     policy = load_policy(policy_file) if policy_file else Policy()
     with Store.reading(store_url) as store:
         chosen, others = _chosen(store, suite, runs, references)

@@ -51,9 +51,14 @@ def gate(
     it may pass, 1 on a regression, 3 when it cannot be said, 4 when there is no baseline or the two must not be compared. Files of
     --output are written in each of these cases.
     """
-    if "" in (run, against):  # a variable that is not set must not choose another run
-        raise click.UsageError(f"{'RUN' if run == '' else '--against'} is empty: name a run, or leave it out.")
     asked = {"--suite": suite, "--set": settings, "--a": place_a, "--b": place_b, "--most": most}
+    for name, value in {
+        "RUN": run,
+        "--against": against,
+        **asked,
+    }.items():  # a variable that is not set must not choose another run
+        if value == "":
+            raise click.UsageError(f"{name} is empty: give it a value, or leave it out.")
     if not until_decided and (wrong := [name for name, value in asked.items() if value]):
         raise click.UsageError(f"{wrong[0]} goes with --until-decided.")
     if until_decided and (not suite or run):
@@ -96,9 +101,11 @@ def _measured(
     policy: Policy, allow: tuple[str, ...], store_url: str, again: tuple[str, ...],
 ) -> Outcome:  # fmt: skip
     """What `--until-decided` measures, judged at its last look."""
+    from bench.places import Place, parse_place
     from bench.servers import scrubbed_argument
-    from bench.until_decided import Place, parse_place, until_decided
+    from bench.until_decided import until_decided
     from results.errors import NotComparableError
+    from results.format import plain
     from results.outcome import Outcome
 
     a, b = (parse_place(place, option) if place else None for place, option in zip(places, ("--a", "--b"), strict=True))
@@ -110,7 +117,7 @@ def _measured(
         reference = against if a or against else _default_baseline(store_url)
         decided = until_decided(
             suite, settings, b or Place(), policy, store_url, a=a, against=reference, most=most,
-            allow=allow, told=_tell_look, heard=lambda line: click.echo(line, err=True),
+            allow=allow, told=_tell_look, heard=lambda line: click.echo(plain(line), err=True),
         )  # fmt: skip
     except NotComparableError as error:
         return Outcome(None, None, str(error), told)

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -71,7 +71,7 @@ def run(
     from bench.servers import parse_given
     from results.errors import UsageError
 
-    if sum(one is not None for one in (suite, resume, extend)) != 1:
+    if sum(one is not None for one in (suite, resume, extend)) != 1 or "" in (suite, resume, extend):
         raise UsageError("Name a suite to run, or a run with --resume or --extend: `bench list` shows the built-in suites.")
     if (extend is None) != (processes is None) or (cases and not extend):
         raise UsageError("--extend RUN and --processes N go together, and --case ID with both: add what is missing.")
@@ -138,6 +138,7 @@ class Asked:
 def _start(asked: Asked, store_url: str, tags: tuple[str, ...], seed: int | None, ending: Ending) -> int:
     from bench.holding import hold_run
     from bench.plan import new_plan, preview
+    from bench.suite import parse_settings
     from results.store import Store
 
     settings = parse_settings(asked.settings)
@@ -256,29 +257,12 @@ def exit_code(report: "Report", allowed: tuple[str, ...] = ()) -> int:
     return 5 if kinds - excused or nothing else 0
 
 
-def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """`KEY=VALUE` pairs, values read as YAML."""
-    import yaml
-
-    from results.errors import UsageError
-
-    found: dict[str, Any] = {}
-    for setting in settings:
-        key, sign, value = setting.partition("=")
-        if not sign:
-            raise UsageError(f"--set {setting}: write KEY=VALUE, for example --set processes=1.")
-        try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {setting}: the value is not valid YAML.") from None
-    return found
-
-
 def _show_plan(asked: Asked, seed: int | None, *, as_json: bool) -> None:
     import json
 
     from bench.commands.plan_view import plan_facts, plan_view
     from bench.plan import preview
+    from bench.suite import parse_settings
     from bench.tables import console
 
     settings = parse_settings(asked.settings)

@@ -4,18 +4,16 @@ Its standard input is a pipe of ours, so a child that reads it ends with us; on 
 """
 
 import contextlib
-import ctypes
-import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 
 from bench.engines.server_calls import ServerCalls, ServerError
-from monitor.processes import LINUX, tree
+from monitor.processes import tree, when_parent_ends
 
 HOST = "127.0.0.1"
 POLL_S = 0.05
@@ -23,7 +21,6 @@ POLL_S = 0.05
 HEALTH_TIMEOUT_S = 5.0
 LAST_BREATH_S = 1.0
 """For which the end of a server is waited for when its connection has broken."""
-_PR_SET_PDEATHSIG = 1
 
 
 class ServerProcess:
@@ -50,7 +47,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=2,
             env=environment,
-            preexec_fn=_dying_with_parent(),  # noqa: PLW1509 it makes one system call, and nothing of Python's
+            preexec_fn=when_parent_ends(signal.SIGKILL),  # noqa: PLW1509 it makes one system call, and nothing of Python's
         )
         self.pid = self._process.pid
         try:
@@ -112,17 +109,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _dying_with_parent() -> Callable[[], None] | None:
-    """What a child does before it becomes the server, so that it cannot survive us; `None` where the kernel offers nothing."""
-    if not LINUX:
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the arrangement
-            os._exit(1)
-
-    return arrange

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from children import children
 from fakes import make_case, make_planned
 
 from bench.launch import Outside, launch
@@ -145,7 +146,7 @@ def test_the_worker_is_ended_before_memory_is(monkeypatch: pytest.MonkeyPatch) -
 
     def free() -> int:
         """A machine whose memory is 120 MiB: what the tests' own children hold is taken from it."""
-        held = sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))
+        held = sum(child.memory_info().rss for child in children())
         return floor + 120 * 2**20 - held
 
     failure = failure_of(run("eats memory", monkeypatch, floor_bytes=floor, free_bytes=free))
@@ -172,7 +173,7 @@ def test_a_case_ends_at_its_memory_limit(mode: str, monkeypatch: pytest.MonkeyPa
     )
     assert found, failure.message
     assert 100 <= float(found[1]) < 300
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
 @pytest.mark.slow
@@ -255,7 +256,7 @@ def test_grandchildren_in_their_own_session_are_ended(monkeypatch: pytest.Monkey
         time.sleep(0.1)
     else:
         pytest.fail("the grandchild lives on")
-    assert psutil.Process().children(recursive=True) == []
+    assert children() == []
 
 
 def test_secrets_stay_with_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
+from children import children
 from fake_hub import Repository, fake_hub
 from tiny_gemma import gguf_header, make_tiny_gguf
 
@@ -194,7 +194,7 @@ def test_killed_and_interrupted_conversions(tmp_path: Path, monkeypatch: pytest.
     model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
 
     def kill(_step: str, _done: float | None) -> None:
-        for child in psutil.Process().children():
+        for child in children():
             environments.append(child.environ())
             child.kill()
 
@@ -210,7 +210,7 @@ def test_killed_and_interrupted_conversions(tmp_path: Path, monkeypatch: pytest.
     assert not {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "BENCH_STORE"} & environments[0].keys()
     with pytest.raises(KeyboardInterrupt):
         prepare(model, interrupt, cache=tmp_path)
-    assert psutil.Process().children() == []
+    assert children() == []
     assert cached_weights(tmp_path) == []
 
 

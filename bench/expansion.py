@@ -93,8 +93,7 @@ def expand(
         given_load = load_of(suite, point, trace.first(point["iterations"], point["min_seconds"]).digest if trace else None)
         for load in _swept(suite, suite.serving, given_load) if suite.serving else (given_load,):
             parts = Parts(model, prompts, drafts, adapters.get(point.get("adapter", "")), target, load, limits)
-            one = _with_time(planned_case(suite, point, tags, parts, machine), suite.serving, trace)
-            one = _with_room(one, trace)
+            one = _with_room(_with_time(planned_case(suite, point, tags, parts, machine), suite.serving, trace), trace)
             if one.case.case_id in planned:
                 raise UsageError(f"{suite.name}: {where}: repeats the case {one.label}: remove one of the two.")
             _check_size(suite, one)

@@ -1,14 +1,19 @@
-"""The processes that a test started; the session's PostgreSQL, which other tests share, is none of them."""
-
-from contextlib import suppress
+"""The processes that a test started; what the session started before it (PostgreSQL, a compiler's helpers) is none of them."""
 
 import psutil
 
 
-def children() -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if child.name() != "postgres":
-                found.append(child)
-    return found
+class Children:
+    def __init__(self) -> None:
+        self._before = psutil.Process().children()
+
+    def __call__(self) -> list[psutil.Process]:
+        begun = [child for child in psutil.Process().children() if child not in self._before]
+        return begun + [child for parent in begun for child in _below(parent)]
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

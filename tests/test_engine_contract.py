@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from children import children
+from children import Children
 from fakes import make_case
 from ollama_standin import OllamaStandin
 from tiny_gemma import make_tiny_gguf
@@ -363,11 +363,11 @@ def test_a_server_that_dies_is_an_error_with_its_reason(subject: Subject, moment
 def test_closing_ends_the_server(subject: Subject) -> None:
     if not subject.engine.support.starts_server:
         pytest.skip("starts no server")
-    before = children()
+    children = Children()
     session = subject.load()
     assert isinstance(session, Served)
     assert session.server_pid
     server = psutil.Process(session.server_pid)
     session.close()
     assert not server.is_running()
-    assert children() == before
+    assert children() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from children import children
+from children import Children
 from fakes import make_case, make_planned
 
 from bench.launch import Outside, launch
@@ -142,7 +142,7 @@ def test_a_failed_load_fails_every_case(mode: str, kind: str, monkeypatch: pytes
 @pytest.mark.slow
 def test_the_worker_is_ended_before_memory_is(monkeypatch: pytest.MonkeyPatch) -> None:
     before = psutil.Process().memory_info().rss
-    floor = 2**30
+    floor, children = 2**30, Children()
 
     def free() -> int:
         """A machine whose memory is 120 MiB: what the tests' own children hold is taken from it."""
@@ -166,6 +166,7 @@ def test_the_kernels_kill_is_told_from_a_crash(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eats memory", "child eats memory"])
 def test_a_case_ends_at_its_memory_limit(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    children = Children()
     failure = failure_of(run(mode, monkeypatch, limit=100 * 2**20))
     assert failure.kind == "oom"
     found = re.search(
@@ -248,6 +249,7 @@ def test_a_worker_that_never_reads_its_job_is_a_timeout() -> None:
 
 @pytest.mark.slow
 def test_grandchildren_in_their_own_session_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    children = Children()
     failure = failure_of(run("grandchild", monkeypatch, timeout_s=1.5))
     pid = int(failure.stderr_tail.split()[-1])
     for _ in range(50):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from children import children
+from children import Children
 from fake_hub import Repository, fake_hub
 from tiny_gemma import gguf_header, make_tiny_gguf
 
@@ -190,6 +190,7 @@ def test_how_a_conversion_ended(code: int, memory_gone: bool, kind: str, sentenc
 @pytest.mark.slow
 def test_killed_and_interrupted_conversions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments: list[dict[str, str]] = []
+    children = Children()
     (tmp_path / "m.gguf").write_bytes(gguf_header())
     model = resolve(str(tmp_path / "m.gguf"), "model", cache=tmp_path)
 

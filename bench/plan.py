@@ -20,7 +20,7 @@ from bench.project import Project, with_defaults
 from bench.quantizations import packages_of
 from bench.schedule import Batch, pending, rounds, with_processes
 from bench.servers import hashed, scrubbed, scrubbed_argument, with_urls
-from bench.suite import Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
+from bench.suite import MOST_PROCESSES, Suite, absolute, anchor, find_suite, load_suite, suite_hash, with_models
 from bench.weights import resolve
 from results.cases import MemoryEstimate, PlannedCase
 from results.errors import NotComparableError, UsageError
@@ -151,8 +151,10 @@ def extended(run: Run, processes: int, references: Sequence[str] = ()) -> Run:
         references: ids of cases, or their unique beginnings.
 
     Raises:
-        UsageError: the run has no such case, or is a serving sweep.
+        UsageError: the run has no such case, is a serving sweep, or would have more than `MOST_PROCESSES`.
     """
+    if processes > MOST_PROCESSES:
+        raise UsageError(f"--processes {processes}: nobody needs more than {MOST_PROCESSES} of a case, so take fewer.")
     if run.suite_source.get("serving"):
         raise UsageError(
             f"Run {run.run_id} is a serving sweep, which decides itself how many processes a load needs: run it anew."

@@ -23,6 +23,7 @@ from results.validation import load_yaml, nearest, validate
 Dtype = Literal["fp32", "bf16", "fp16"]
 Quantization = Literal[NAMES]  # type: ignore[valid-type]
 Strict = ConfigDict(extra="forbid", frozen=True)
+MOST_PROCESSES = 1000
 WITH_WORDS = ("attention", "kv_cache")
 """Axes with the words `on` and `off`, which YAML takes for true and false."""
 
@@ -83,7 +84,9 @@ class Point(BaseModel):
     burstiness: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
         None, description="Shape of gamma arrivals: 1 is Poisson, less comes in bursts."
     )
-    processes: Annotated[int, Field(ge=1)] | None = Field(None, description="Processes, the unit of replication.")
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = Field(
+        None, description="Processes, the unit of replication."
+    )
     iterations: Annotated[int, Field(ge=1)] | None = Field(None, description="Requests per process at the least.")
     min_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = Field(None, description="Seconds of measuring at the least.")
     warmup: Annotated[int, Field(ge=0)] | None = Field(None, description="Requests before that are not counted.")

@@ -1,6 +1,7 @@
 """What a comparison lacks, in sentences: what keeps a gate from passing, and what is only told. Rows are `results.gate`'s."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from results.comparison import Comparison, MissingMetric
 from results.metrics import METRICS
@@ -20,6 +21,7 @@ def gaps_of(comparison: Comparison, failures: Sequence[Failure], policy: Policy)
 def notes_on(comparison: Comparison, excused: Sequence[Failure], policy: Policy) -> list[str]:
     """What decides nothing and must not be silent, one sentence each."""
     found = [f"{_label(comparison, one.case_id)} newly failed, which is allowed: {one.kind}: {one.message}" for one in excused]
+    found += [sentence for side in ("A", "B") if (sentence := _fewer_processes(comparison, side))]
     if policy.missing_cases == "pass":
         found += [f"Let pass: {sentence}" for sentence in _missing(comparison, policy)]
     found += [f"{one.label} was measured on B only: there is nothing to compare it with." for one in comparison.only_b]
@@ -35,6 +37,22 @@ def notes_on(comparison: Comparison, excused: Sequence[Failure], policy: Policy)
         if not any(rule.fits(*one) for one in rows)
     ]
     return found
+
+
+def _fewer_processes(comparison: Comparison, side: Literal["A", "B"]) -> str:
+    """That a side is judged on less than was planned, because it did not finish or processes failed."""
+    run = comparison.a_run if side == "A" else comparison.b_run
+    measured: dict[str, int] = {}
+    for row in comparison.rows:
+        if not row.is_score:
+            case_id, values = row.planned.case.case_id, row.a_values if side == "A" else row.b_values
+            measured[case_id] = max(measured.get(case_id, 0), len(values))
+    short = [one for one in run.planned if 0 < measured.get(one.case.case_id, 0) < one.processes]
+    if not short:
+        return ""
+    first = f"{short[0].label} in {measured[short[0].case.case_id]} of {short[0].processes} processes that were planned"
+    others = f", and {len(short) - 1} more so" if len(short) > 1 else ""
+    return f"{side} measured {first}{others}: it is judged on these."
 
 
 def _missing(comparison: Comparison, policy: Policy) -> list[str]:

@@ -32,6 +32,9 @@ UNCONFIRMED = "worse in this row alone: more processes must confirm it"
 _KINDS = {"s": "speed", "tok/s": "speed", "1/s": "speed", "B": "memory", "score": "quality", "J": "energy"}
 """What a metric is about, by its unit: metrics of one kind in one case are related."""
 
+_WHOLES = frozenset(name for name in METRICS if name.endswith("e2e_s"))
+"""Times that contain the other times of their request: both getting worse is one finding, told twice."""
+
 
 @dataclass(frozen=True)
 class RowJudgement:
@@ -50,7 +53,7 @@ class RowJudgement:
     adjusted_p: float | None
     """After Benjamini and Hochberg over all judged rows."""
     corroborated_by: int
-    """Other rows that point the same way: the metric in other cases, or related metrics of this case."""
+    """Other rows that point the same way: the metric in other cases, or related metrics of this case that do not contain it."""
     reason: str
     """One clause, such as `the whole interval lies beyond the margin` or `2 processes: a verdict needs 3`."""
     effect: Shift | None = None
@@ -248,16 +251,13 @@ def _corroboration(judged: RowJudgement, rows: Sequence[RowJudgement]) -> int:
     """How many other rows have the same verdict, of the metric in other cases or of related metrics in this case."""
     if judged.verdict not in ("regression", "improvement"):
         return 0
-    mine = judged.row.planned.case.case_id
-    return sum(
-        other is not judged
-        and other.verdict == judged.verdict
-        and (
-            other.row.metric == judged.row.metric
-            or (other.row.planned.case.case_id == mine and kind_of(other.row) == kind_of(judged.row))
-        )
-        for other in rows
-    )
+    alike = (other.row for other in rows if other is not judged and other.verdict == judged.verdict)
+    return sum(other.metric == judged.row.metric or _are_related(other, judged.row) for other in alike)
+
+
+def _are_related(one: ComparisonRow, other: ComparisonRow) -> bool:
+    same_case = one.planned.case.case_id == other.planned.case.case_id
+    return same_case and kind_of(one) == kind_of(other) and not {one.metric, other.metric} & _WHOLES
 
 
 def kind_of(row: ComparisonRow) -> str:
@@ -280,9 +280,14 @@ def _worst_first(judged: RowJudgement) -> tuple[int, bool, float]:
 
 
 def _undecided(rows: Sequence[RowJudgement]) -> tuple[PlannedCase, ...]:
-    """Scores are left out: greedy answers repeat, so more processes would tell nothing new."""
-    open_rows = (one.row for one in rows if one.gates and one.verdict == "inconclusive" and not one.row.is_score)
+    """Left out is what more processes would tell nothing new of: scores, as greedy answers repeat, and values that have no ratio."""
+    open_rows = (one.row for one in rows if one.gates and one.verdict == "inconclusive" and _may_be_decided(one.row))
     return tuple({row.planned.case.case_id: row.planned for row in open_rows}.values())
+
+
+def _may_be_decided(row: ComparisonRow) -> bool:
+    has_ratio = row.effect is not None or row.all_or_nothing is not None or not row.replicates
+    return has_ratio and not row.is_score
 
 
 def _row_reasons(rows: Sequence[RowJudgement], forgiven: bool) -> list[str]:

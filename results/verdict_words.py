@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 
 from results.comparison import Comparison, ComparisonRow
@@ -131,16 +131,23 @@ def why(judged: RowJudgement) -> str:
 
 
 def needed(judged: RowJudgement) -> str:
-    """About how many replicates would show a change of the margin's size; empty where their number is not what is lacking.
+    """About how many replicates would show a change of the margin's size; empty where their number is not what is lacking."""
+    count = _replicates_needed(judged)
+    shown = _relative(judged.margin, judged.row) if judged.margin else ""
+    return f"about {count} {_units(judged.row)} would show {shown}" if count else ""
 
-    The smallest detectable change falls with the root of their number.
-    """
+
+def _replicates_needed(judged: RowJudgement) -> int | None:
+    """The smallest detectable change falls with the root of their number. `None`: so many that nobody would measure them, or enough."""
     seen = _detectable(judged)
     if not judged.margin or not seen or seen <= judged.margin:
-        return ""
+        return None
     count = math.ceil(judged.row.replicates * (seen / judged.margin) ** 2)
-    units = "items" if judged.row.is_score else "processes a side"
-    return f"about {count} {units} would show {_relative(judged.margin, judged.row)}" if count < 1000 else ""
+    return count if count < 1000 else None
+
+
+def _units(row: ComparisonRow) -> str:
+    return "items" if row.is_score else "processes a side"
 
 
 def method(judgement: Judgement) -> str:
@@ -171,8 +178,25 @@ def headline(judgement: Judgement) -> str:
 
 def lacking(judgement: Judgement) -> list[str]:
     """Why rows that decide are inconclusive and what they need, one sentence per different reason, the most frequent first."""
-    counted = Counter(why(judged) for judged in of_verdict(judgement.rows, "inconclusive") if judged.gates)
-    return [f"Inconclusive in {count} row{'s' if count > 1 else ''}: {told}." for told, count in counted.most_common()]
+    by_reason: dict[tuple[str, str], list[RowJudgement]] = {}
+    for judged in of_verdict(judgement.rows, "inconclusive"):
+        if judged.gates:
+            by_reason.setdefault((judged.reason, _units(judged.row)), []).append(judged)
+    return [
+        f"Inconclusive in {len(rows)} row{'s' if len(rows) > 1 else ''}: {reason}{_needed_by(rows)}."
+        for (reason, _), rows in sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def _needed_by(rows: Sequence[RowJudgement]) -> str:
+    """What several rows need, as a range."""
+    told = {needed(judged) for judged in rows} - {""}
+    if len(told) < 2:
+        return "".join(f"; {one}" for one in told)
+    counts = [count for judged in rows if (count := _replicates_needed(judged))]
+    ends = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
+    some = "" if len(counts) == len(rows) else f" in {len(counts)} of them"
+    return f"; about {ends} {_units(rows[0].row)} would show changes of their margins' size{some}"
 
 
 def labels_of(comparison: Comparison) -> dict[str, str]:

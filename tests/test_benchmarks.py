@@ -51,7 +51,7 @@ def test_verdicts_are_simulated() -> None:
     text = printed_by(BENCHMARKS / "verdicts.py", "--rounds", 48)
     assert len(text.splitlines()) == 2 + 4 * 4 + 1 + 4
     assert re.search(r"10\s+\+20%\s+100\.0%", text)
-    assert len(printed_by(BENCHMARKS / "verdicts.py", "--rounds", 16, "--blocks").splitlines()) == 2 + 3 * 4 * 4
+    assert len(printed_by(BENCHMARKS / "verdicts.py", "--rounds", 16, "--blocks").splitlines()) == 2 + 4 * 4 * 4
 
 
 @pytest.mark.slow

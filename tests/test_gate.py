@@ -38,8 +38,9 @@ def make_row(
 
 
 def make_comparison(*rows: ComparisonRow, **changes: object) -> Comparison:
+    runs = {side: make_run(PLANNED, OTHER) for side in ("a_run", "b_run")}
     fields: dict[str, object] = {"rows": rows, "differences": (), "only_a": (), "only_b": ()}
-    return Comparison(a_run=make_run(PLANNED, OTHER), b_run=make_run(PLANNED, OTHER), **(fields | changes))  # type: ignore[arg-type]
+    return Comparison(**(runs | fields | changes))  # type: ignore[arg-type]
 
 
 def policy_of(**fields: object) -> Policy:
@@ -324,6 +325,24 @@ def test_policies_let_pass_what_they_name_and_say_so(
     assert [one for one in found.reasons if re.search(reason, one)], found.reasons
 
 
+def test_fewer_processes_than_planned_are_told() -> None:
+    short, whole = (make_planned(processes=count) for count in (8, 5))
+
+    def told(a: PlannedCase, b: PlannedCase) -> tuple[str, ...]:
+        rows = tuple(
+            make_row(STEADY, STEADY, planned=planned, metric=name) for planned in (b, OTHER) for name in ("tpot_s", "ttft_s")
+        )
+        return gate(make_comparison(*rows, a_run=make_run(a, OTHER), b_run=make_run(b, OTHER))).reasons
+
+    assert told(whole, whole) == ()
+    assert told(whole, short) == (f"B measured {short.label} in 5 of 8 processes that were planned: it is judged on these.",)
+    assert told(short, whole)[0].startswith("A measured")
+    many = make_planned(make_case(output_tokens=64), processes=6)
+    rows = (make_row(STEADY, STEADY, planned=short), make_row(STEADY, STEADY, planned=many))
+    (both,) = gate(make_comparison(*rows, a_run=make_run(), b_run=make_run(short, many))).reasons
+    assert "in 5 of 8 processes that were planned, and 1 more so: it" in both
+
+
 def test_allowed_failures_are_shown_and_fail_nothing() -> None:
     comparison = make_comparison(SAME, newly_failed=(make_failure("f", kind="timeout"),), only_a=(PLANNED,))
     found = gate(comparison, policy_of(allow_failures=["timeout"]))
@@ -356,9 +375,10 @@ def test_corroboration_counts_the_metric_elsewhere_and_its_relatives_here() -> N
         make_row(STEADY, times(1.2), metric="ttft_s", planned=make_planned(make_case(output_tokens=99))),
         make_row(STEADY, times(1.2), metric="peak_rss_bytes"),
         make_row(STEADY, times(0.8), planned=make_planned(make_case(output_tokens=98))),
+        make_row(STEADY, times(1.2), metric="e2e_s"),  # contains the others of its case
     )
     found = {id(one.row): one.corroborated_by for one in gate(make_comparison(*rows)).rows}
-    assert [found[id(row)] for row in rows] == [2, 1, 2, 1, 0, 0]
+    assert [found[id(row)] for row in rows] == [2, 1, 2, 1, 0, 0, 0]
 
 
 def test_a_lone_regression_waits_for_confirmation_until_the_last_look() -> None:
@@ -396,6 +416,10 @@ def test_undecided_cases_are_those_that_more_processes_can_decide() -> None:
     assert [one.verdict for one in found.rows] == ["inconclusive", "inconclusive", "no_change"]
     assert found.undecided == (PLANNED,)
     assert gate(make_comparison(UNSURE), policy_of(rules=[{"gate": False}])).undecided == ()
+    nonsense = gate(make_comparison(make_row((0.1, math.inf, 0.1), STEADY)))
+    assert (nonsense.verdict, nonsense.undecided) == ("inconclusive", ())
+    nothing_left = gate(make_comparison(make_row((2.0, 2.1), (0.0, 0.0), metric="goodput_rps")))
+    assert (nothing_left.verdict, nothing_left.undecided) == ("inconclusive", (PLANNED,))
 
 
 def test_rows_come_worst_first() -> None:

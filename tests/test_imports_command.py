@@ -124,6 +124,9 @@ def test_names_that_are_given(folder: Path) -> None:
     with Store.reading(str(folder / "results.db")) as store:
         report = store.report(run_id)
     assert (report.run.suite, report.tags) == ("nightly", ("main",))
+    assert imported("vllm-bench.json", "--format", "vllm-bench") == [run_id]
+    again = run_bench("import", "vllm-bench.json", "--format", "vllm-bench", "--suite", "weekly")
+    assert (again.code, f"Run {run_id} is in the store in the suite nightly" in again.error) == (2, True)
 
 
 @pytest.mark.parametrize(

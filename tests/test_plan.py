@@ -182,6 +182,8 @@ def test_a_run_is_extended_by_processes_of_some_cases_or_all(suite: str) -> None
     for reference, words in (("c1-", "several cases"), ("c9", "no case")):
         with pytest.raises(UsageError, match=f"--case {reference}: .* has {words} of this id"):
             extended(run, 5, (reference,))
+    with pytest.raises(UsageError, match="nobody needs more than 1000 of a case"):
+        extended(run, 1001)
     rest = rest_of(Report(run=extended(run, 3, (short.case.case_id,))), retry_failed=False)
     assert [len(batch.cases) for batch in rest.batches] == [3, 2, 1]
 

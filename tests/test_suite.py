@@ -115,6 +115,7 @@ def test_overrides_replace_defaults_axes_and_includes(write: Callable[[str], Pat
         (("[16, 32]", "[16, 16]"), "matrix.output_tokens[1]: repeats 16"),
         (("[16, 32]", "[16, many]"), "matrix.output_tokens[1]: "),
         (("{processes: 2}", "{processes: 0}"), "defaults.processes: input should be greater than or equal to 1, found 0."),
+        (("{processes: 2}", "{processes: 1001}"), "defaults.processes: input should be less than or equal to 1000, found 1001."),
         (("output_tokens: 32}]", "output_tokens: 99}]"), "exclude[0]: matches no case"),
         (("output_tokens: 64", "output_tokens: 16"), "include[0].model: repeats the case gemma-3-270m transformers fp32 cpu pp32 tg16"),
         (("include: [{model: gemma-3-270m", "include: [{model: nosuch"), "include[0].model: no model 'nosuch'"),

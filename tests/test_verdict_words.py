@@ -1,5 +1,6 @@
 """Judgements in words: exact numbers, and no word for what is not known."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -93,6 +94,25 @@ def test_counts_and_headline() -> None:
     assert headline(replace(judgement, look=2)).startswith("Regression (look 2): 2 worse")
     assert counts(replace(judgement, rows=())) == "nothing could be judged"
     assert lacking(judgement) == ["Inconclusive in 2 rows: the interval reaches beyond the margin."]
+
+
+def test_rows_that_lack_the_same_are_told_together() -> None:
+    judgement = make_outcome().judgement
+    assert judgement
+
+    def told(*seen: float) -> list[str]:
+        rows = [
+            make_row(SLOWER, "inconclusive", effect=Shift(0.0, -0.1, 0.1, math.log1p(one)), margin=0.05, reason="too wide")
+            for one in seen
+        ]
+        return lacking(replace(judgement, rows=tuple(rows)))
+
+    assert told(0.0999) == ["Inconclusive in 1 row: too wide; about 12 processes a side would show 5 %."]
+    assert told(0.0999, 0.0999) == ["Inconclusive in 2 rows: too wide; about 12 processes a side would show 5 %."]
+    assert told(0.0999, 0.1999) == [
+        "Inconclusive in 2 rows: too wide; about 12 to 48 processes a side would show changes of their margins' size."
+    ]
+    assert told(0.0999, 0.1999, 3.0)[0].endswith("changes of their margins' size in 2 of them.")
 
 
 def test_labels_that_several_cases_have_get_their_id() -> None:

@@ -55,7 +55,7 @@ def import_(
     reports = _once([_named(one, suite) for one in reports])
     with Store.writing(store_url) as store:
         stored = {one.run_id for one in store.runs()}
-        there = [_is_there(report, store, stored) for report in reports]
+        there = [_is_there(report, store, stored, suite) for report in reports]
         for report, known in zip(reports, there, strict=True):
             if not known:
                 store.add_report(report)
@@ -118,24 +118,30 @@ def _once(reports: list[Report]) -> list[Report]:
     return list(found.values())
 
 
-def _is_there(report: Report, store: Store, stored: set[str]) -> bool:
+def _is_there(report: Report, store: Store, stored: set[str], suite: str | None) -> bool:
     """Whether the store has all of a report.
 
     Args:
         stored: the ids of the runs in the store.
+        suite: what was asked for.
 
     Raises:
-        UsageError: it has the run with other content, or a part of it in another run.
+        UsageError: it has the run with other content or in another suite, or a part of it in another run.
     """
     from results.errors import UsageError
 
     run_id, attempts = report.run.run_id, _attempts(report)
     if run_id in stored:
-        if attempts.items() <= _attempts(store.report(run_id)).items():
+        known = store.report(run_id)
+        if suite not in (None, known.run.suite):
+            raise UsageError(
+                f"Run {run_id} is in the store in the suite {known.run.suite}: leave --suite out, or `bench rm {run_id}` first."
+            )
+        if attempts.items() <= _attempts(known).items():
             return True
         raise UsageError(f"Run {run_id} is in the store with other content: `bench rm {run_id}` makes room for this one.")
-    if known := store.runs_of(attempts):
-        raise UsageError(f"A part of {run_id} was imported already, in run {min(known)}: remove that one first, or leave it so.")
+    if others := store.runs_of(attempts):
+        raise UsageError(f"A part of {run_id} was imported already, in run {min(others)}: remove that one first, or leave it so.")
     return False
 
 

@@ -23,6 +23,7 @@ from bench.commands.run import exit_code
 from results.records import Report
 from results.store import Store
 
+pytest_plugins = ["postgres"]
 BENCH = (sys.executable, "-P", "-c", "from bench.cli import main; main()")
 SUITE = """
 name: tiny
@@ -135,6 +136,19 @@ def test_json_is_the_only_thing_on_stdout(folder: Path) -> None:
     found = json.loads(done.stdout)
     assert found["exit_code"] == done.returncode == 0
     assert [row["label"].split()[-1] for row in found["cases"]] == ["tg4"]
+
+
+@pytest.mark.slow
+def test_a_servers_password_is_neither_shown_nor_stored(folder: Path, postgresql_url: str) -> None:
+    password = postgresql_url.split(":")[2].partition("@")[0]
+    short = ("--set", "processes=1", "--set", "output_tokens=4", "--store", postgresql_url)
+    ran, shown = bench(folder, "run", "tiny.yaml", *short), bench(folder, "show", "latest", "--json", "--store", postgresql_url)
+    assert (ran.returncode, shown.returncode) == (0, 0), ran.stderr
+    assert password not in ran.stdout + ran.stderr + shown.stdout
+    with Store.reading(postgresql_url) as store:
+        report = store.report(store.resolve_run("latest"))
+    assert len(report.measurements) == 2
+    assert password not in report.to_json()
 
 
 @pytest.mark.slow

@@ -180,7 +180,7 @@ print(json.dumps([(kilobytes("VmHWM") - before) * 1024, weights_bytes(model)]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
-@pytest.mark.parametrize(("level", "most"), [("bf16", 1.1), ("torchao-int8", 1.4)])
+@pytest.mark.parametrize(("level", "most"), [("bf16", 1.1), ("torchao-int8", 1.7)])  # all of it in bf16 first would be 2 and more
 def test_building_takes_little_more_memory_than_the_model(level: str, most: float) -> None:
     if level != "bf16":
         pytest.importorskip("torchao")

@@ -16,4 +16,6 @@ class Lazily:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # pytest asks, while it collects, whether this is a fixture or a mock
+            raise AttributeError(attribute)
         return getattr(import_module(self._name), attribute)

@@ -56,6 +56,7 @@ def test_gguf_is_found_by_file_and_by_folder(tmp_path: Path) -> None:
     assert (by_file.path, by_file.source_precision, by_file.base) == (file, "q4_k_m", False)
 
 
+@pytest.mark.slow
 def test_a_real_model_is_accepted(tiny_gemma: Path, tiny_gemma_chat: Path, tmp_path: Path) -> None:
     tiny = inspect(tiny_gemma, tmp_path)
     assert (tiny.path, tiny.source_precision, tiny.base) == (tiny_gemma, None, True)

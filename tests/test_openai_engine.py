@@ -298,6 +298,7 @@ def test_a_chat_only_server_refuses_plain_prompts_before_anything_is_sent() -> N
         OpenAI({}).load(Source(server=server(f"{standin.url}/v1", "nvidia"), model="gemma-3-1b-it"), CASE)
 
 
+@pytest.mark.slow
 def test_who_tokenizes(tiny_gemma: Path) -> None:
     with JsonStandin({"/tokenize": (200, {"tokens": [7], "count": 1})}) as standin:
         url = f"{standin.url}/v1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from hypothesis import settings
-from tiny_gemma import make_tiny_gemma
+from tiny_gemma import make_gemma_files, make_tiny_gemma
 
 os.environ.pop("BENCH_STORE", None)  # a store of the caller's must neither be read nor written by a test
 
@@ -26,6 +26,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, **kind: bool)
         if not folder.exists():
             make_tiny_gemma(folder.with_suffix(".partial"), **kind).rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def gemma_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that load nothing."""
+    return make_gemma_files(tmp_path_factory.mktemp("files") / "tiny-gemma")
 
 
 @pytest.fixture(scope="session")

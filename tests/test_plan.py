@@ -14,9 +14,9 @@ SUITE = "name: tiny\nquestion: Q?\nmatrix: {{model: [{model}], output_tokens: [4
 
 
 @pytest.fixture
-def suite(tmp_path: Path, tiny_gemma: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def suite(tmp_path: Path, gemma_files: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(SUITE.format(model=tiny_gemma))
+    (tmp_path / "tiny.yaml").write_text(SUITE.format(model=gemma_files))
     return str(tmp_path / "tiny.yaml")
 
 
@@ -65,11 +65,11 @@ def test_other_kernels_do_not_hinder(suite: str) -> None:
     assert rest_of(Report(run=changed), retry_failed=False).batches
 
 
-def test_changed_weights_are_noticed(suite: str, tmp_path: Path, tiny_gemma: Path) -> None:
+def test_changed_weights_are_noticed(suite: str, tmp_path: Path, gemma_files: Path) -> None:
     import shutil
 
     mine = tmp_path / "mine"
-    shutil.copytree(tiny_gemma, mine)
+    shutil.copytree(gemma_files, mine)
     run = new_plan(suite, {"model": str(mine)}, 7, ("bench",)).run
     (mine / "config.json").write_text((mine / "config.json").read_text() + " ")
     with pytest.raises(NotComparableError, match="weights"):
@@ -91,14 +91,14 @@ def test_a_finished_run_has_no_rest(suite: str) -> None:
 
 
 def test_a_model_given_on_the_command_line_is_relative_to_the_current_folder(
-    tiny_gemma: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemma_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tiny_gemma.parent)
-    for reference in (f"./{tiny_gemma.name}", tiny_gemma.name):
+    monkeypatch.chdir(gemma_files.parent)
+    for reference in (f"./{gemma_files.name}", gemma_files.name):
         suite, expansion, _ = preview("quickstart", {"model": reference})
-        assert {model.reference for model in expansion.models.values()} == {str(tiny_gemma)}
-        assert suite.source()["defaults"]["model"] == str(tiny_gemma)
+        assert {model.reference for model in expansion.models.values()} == {str(gemma_files)}
+        assert suite.source()["defaults"]["model"] == str(gemma_files)
 
 
 def test_every_case_is_planned_with_its_estimate(suite: str) -> None:
@@ -123,11 +123,11 @@ def test_free_memory_is_asked_once_for_each_device(suite: str) -> None:
     assert {one.estimate.available_bytes for one in estimated if one.estimate} == {1000}
 
 
-def test_models_whose_dimensions_are_not_known_have_no_estimate(suite: str, tmp_path: Path, tiny_gemma: Path) -> None:
+def test_models_whose_dimensions_are_not_known_have_no_estimate(suite: str, tmp_path: Path, gemma_files: Path) -> None:
     import shutil
 
     mine = tmp_path / "mine"
-    shutil.copytree(tiny_gemma, mine)
+    shutil.copytree(gemma_files, mine)
     (mine / "config.json").write_text('{"model_type": "mamba"}')
     planned = new_plan(suite, {"model": str(mine)}, 7, ("bench",)).run.planned
     assert [one.estimate for one in planned] == [None, None]

@@ -324,16 +324,17 @@ def test_a_run_that_is_going_on_cannot_be_resumed(folder: Path, started: subproc
     ],
 )
 def test_bad_input_gets_one_sentence(
-    folder: Path, arguments: tuple[str, ...], code: int, words: str, monkeypatch: pytest.MonkeyPatch
+    gemma_files: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "empty.yaml").write_text("name: empty\nquestion: None?\nmatrix: {}\n")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("BENCH_CACHE", str(folder / "cache"))
+    (tmp_path / "tiny.yaml").write_text(SUITE.format(model=gemma_files, seconds=0))
+    (tmp_path / "empty.yaml").write_text("name: empty\nquestion: None?\nmatrix: {}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     done = run_bench(*arguments)
     assert done.code == code
     assert words in done.error
     assert done.output == ""
-    assert not (folder / ".bench").exists()
+    assert not (tmp_path / ".bench").exists()
 
 
 @pytest.mark.slow

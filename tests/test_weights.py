@@ -57,8 +57,8 @@ def test_engines_that_load_the_file_itself_get_it(tmp_path: Path) -> None:
     assert not (tmp_path / "cache" / "converted").exists()
 
 
-def test_a_folder_is_no_gguf_file(tiny_gemma: Path, tmp_path: Path) -> None:
-    model = resolve(str(tiny_gemma), "model", cache=tmp_path)
+def test_a_folder_is_no_gguf_file(gemma_files: Path, tmp_path: Path) -> None:
+    model = resolve(str(gemma_files), "model", cache=tmp_path)
     with pytest.raises(WeightsError, match="comes in no GGUF file: name one, or choose the engine transformers"):
         prepare(model, quiet, "gguf", cache=tmp_path)
 
@@ -81,10 +81,10 @@ def test_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare(model, quiet, cache=tmp_path / "cache") == target
 
 
-def test_local_folder(tmp_path: Path, tiny_gemma: Path) -> None:
-    model = resolve(str(tiny_gemma), "model", cache=tmp_path)
+def test_local_folder(tmp_path: Path, gemma_files: Path) -> None:
+    model = resolve(str(gemma_files), "model", cache=tmp_path)
     assert (model.name, model.base, model.source_precision, model.revision) == ("tiny-gemma", True, None, None)
-    assert prepare(model, quiet, cache=tmp_path) == tiny_gemma
+    assert prepare(model, quiet, cache=tmp_path) == gemma_files
     assert terms_notice(model) is None
     with pytest.raises(MissingWeightsError, match="has changed since the start: run again"):
         prepare(replace(model, weights="sha256:" + "0" * 64), quiet, cache=tmp_path)
@@ -111,10 +111,10 @@ def test_what_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, re
     assert raised.value.exit_code == 2
 
 
-def test_resolving_loads_no_engine(tiny_gemma: Path, tmp_path: Path) -> None:
+def test_resolving_loads_no_engine(gemma_files: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from bench.weights import resolve\n"
-        f"for reference in ('gemma-3-270m', {str(tiny_gemma)!r}): resolve(reference, 'model', cache=Path({str(tmp_path)!r}))\n"
+        f"for reference in ('gemma-3-270m', {str(gemma_files)!r}): resolve(reference, 'model', cache=Path({str(tmp_path)!r}))\n"
         "print({'torch', 'transformers', 'huggingface_hub', 'numpy', 'gguf'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)

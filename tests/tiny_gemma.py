@@ -1,5 +1,6 @@
 """A tiny real Gemma 3 with seeded random weights and a real tokenizer, in Hugging Face format or as a GGUF file."""
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,28 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message['role'] }}\n"
     "{{ message['content'] }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+
+
+CONFIG: dict[str, Any] = {
+    "vocab_size": len(VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "max_position_embeddings": 2048,
+    "layer_types": ["sliding_attention", "full_attention"], "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
+}  # fmt: skip
+
+
+def make_gemma_files(folder: Path) -> Path:
+    """The files of a tiny Gemma 3 that can be planned with and not loaded, made without torch, which takes seconds to import."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], **CONFIG})
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text("{}")
+    save_file({"model.norm.weight": np.ones(CONFIG["hidden_size"], dtype=np.float32)}, folder / "model.safetensors")
+    return folder
 
 
 def make_tiny_gemma(folder: Path, *, seed: int = 0, chat: bool = False, eos_bias: bool = False) -> Path:
@@ -47,12 +70,7 @@ def tiny_model(seed: int = 0, *, eos_bias: bool = False, says: str = "", **chang
     import torch
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-    fields: dict[str, Any] = {
-        "vocab_size": len(VOCABULARY), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "max_position_embeddings": 2048,
-        "layer_types": ["sliding_attention", "full_attention"], "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
-    }  # fmt: skip
-    config = Gemma3TextConfig(**fields | {"tie_word_embeddings": not says} | changes)
+    config = Gemma3TextConfig(**CONFIG | {"tie_word_embeddings": not says} | changes)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = Gemma3ForCausalLM(config)

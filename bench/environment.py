@@ -1,7 +1,9 @@
 """The facts of this machine that must agree before two runs may be compared. Where the code stands is `bench.git`'s."""
 
+import os
 import platform
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
@@ -10,8 +12,18 @@ from bench.cases import Machine
 from bench.engines import engine_class, support
 from bench.engines.protocol import Informed, Source
 from monitor import devices
+from results.format import plain
 from results.record import Scalar
 from results.records import Environment
+
+VARIABLE = "variable "
+"""Begins the names of facts that are variables of the process."""
+_TUNES = re.compile(
+    r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|ONEDNN|DNNL|ATEN|TORCH|PYTORCH|TORCHINDUCTOR|GGML|CUDA|CUBLAS|MALLOC)_\w+|NVIDIA_TF32_OVERRIDE"
+)
+"""Variables by which libraries choose threads, instructions, kernels and memory."""
+_NO_FACT = re.compile(r"KEY|TOKEN|SECRET|PASS")
+_LONGEST = 200
 
 
 def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = (), further: Iterable[str] = ()) -> Environment:
@@ -39,6 +51,7 @@ def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()
         "gpu_power_limit_w": gpus[0].power_limit_w if gpus else None,
         "python": platform.python_version(),
         "gemmeter": installed("gemmeter"),
+        **tuning(os.environ),
     }
     for package in dict.fromkeys([*(package for engine in engines for package in support(engine).packages), *further]):
         facts[package] = installed(package)
@@ -52,6 +65,15 @@ def environment(engines: Iterable[str], asked: Iterable[tuple[str, Source]] = ()
                 told = {f"{engine} facts": f"failed with {type(error).__name__}"}
             facts |= {prefix + name: value for name, value in told.items()}
     return Environment(facts=facts)
+
+
+def tuning(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that change how numbers are computed, as facts. Left out are paths, which are this machine's own, and secrets."""
+    return {
+        VARIABLE + name: plain(value)[:_LONGEST]
+        for name, value in sorted(variables.items())
+        if _TUNES.fullmatch(name) and not _NO_FACT.search(name) and not re.search(r"[/\\]", value)
+    }
 
 
 def installed(package: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.architecture import Architecture
 from bench.engines import support
 from bench.engines.protocol import Source
-from bench.environment import environment, this_machine
+from bench.environment import VARIABLE, environment, this_machine
 from bench.estimate import estimate
 from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
@@ -189,7 +189,8 @@ def rest_of(report: Report, *, retry_failed: bool, given: Mapping[str, str] | No
     here, there = _environment(expansion).facts, run.environment.facts
     packages = {package for planned in run.planned for package in support(planned.case.engine).packages}
     packages |= {package for planned in run.planned for package in packages_of(planned.case)}
-    told = (here.keys() | there.keys()) - environment(()).facts.keys()
+    machine = environment(()).facts.keys()
+    told = {key for key in here.keys() | there.keys() if key not in machine or key.startswith(VARIABLE)}
     if changed := sorted(key for key in HARD_FACTS | {"python", "gemmeter"} | packages | told if here.get(key) != there.get(key)):
         raise NotComparableError(
             f"Run {run.run_id} began in another environment ({', '.join(changed)} differ): go back to it, or start a new run here."

@@ -8,7 +8,7 @@ import pytest
 
 from bench.contents import keeper
 from bench.doctor import examine, others_on_cpu
-from bench.environment import environment, installed, this_machine
+from bench.environment import environment, installed, this_machine, tuning
 from results.records import HARD_FACTS, Environment
 
 
@@ -21,6 +21,19 @@ def test_the_environment_is_stable_and_plain() -> None:
     assert first.facts["torch"] == installed("torch")
     assert first.facts["cpu_model"]
     assert not any("/" in str(value) and str(Path.home()) in str(value) for value in first.facts.values())
+
+
+def test_variables_that_tune_are_facts_without_paths_and_secrets() -> None:
+    variables = {
+        "OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default", "TORCH_HOME": "/home/me/torch", "GGML_API_KEY": "secret",
+        "CUDA_VISIBLE_DEVICES": "0", "OMPI_COMM_WORLD_RANK": "3", "HOME": "x", "KMP_AFFINITY": "granularity=fine,\x1b[31mcompact",
+    }  # fmt: skip
+    assert tuning(variables) == {
+        "variable ATEN_CPU_CAPABILITY": "default",
+        "variable CUDA_VISIBLE_DEVICES": "0",
+        "variable KMP_AFFINITY": "granularity=fine,compact",
+        "variable OMP_NUM_THREADS": "1",
+    }
 
 
 def test_auto_is_resolved_without_torch() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -21,7 +22,7 @@ from tiny_gemma import gguf_header, make_tiny_gguf
 
 from bench.catalog import catalog
 from bench.engines.llamacpp import LlamaCpp, LlamaCppServer, LlamaServer, flags, prepare, variables
-from bench.engines.llamacpp_listener import Settings
+from bench.engines.llamacpp_listener import Settings, listen_on_loopback
 from bench.engines.llamacpp_session import GgufCodec, LlamaCppSession
 from bench.engines.protocol import Engine, Source, UnsupportedError
 from bench.gguf_header import GgufHeader
@@ -410,6 +411,13 @@ def test_the_listener_ends_with_its_input_and_holds_nothing_of_ours(tiny_gguf: P
     assert done.returncode == 0
     loaded = done.stdout.split()
     assert not {"bench", "results", "monitor", "pydantic"} & set(loaded)
+
+
+def test_the_server_of_every_version_listens_on_loopback_alone() -> None:
+    new, old = SimpleNamespace(hostnames=[]), SimpleNamespace(hostname="0.0.0.0")
+    listen_on_loopback(new)
+    listen_on_loopback(old)
+    assert (vars(new), vars(old)) == ({"hostnames": ["127.0.0.1"]}, {"hostname": "127.0.0.1"})
 
 
 # Real weights.

@@ -59,6 +59,24 @@ def test_what_trains_or_quantizes_is_a_fact_that_resuming_heeds(
             rest_of(Report(run=changed), retry_failed=False)
 
 
+@pytest.mark.parametrize("variables", [("1", None), (None, "1"), ("1", "2")])
+def test_resuming_with_other_variables_is_refused(
+    suite: str, variables: tuple[str | None, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(value: str | None) -> None:
+        if value is None:
+            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        else:
+            monkeypatch.setenv("OMP_NUM_THREADS", value)
+
+    put(variables[0])
+    report = Report(run=new_plan(suite, {}, 7, ("bench",)).run)
+    assert rest_of(report, retry_failed=False).batches
+    put(variables[1])
+    with pytest.raises(NotComparableError, match="variable OMP_NUM_THREADS differ"):
+        rest_of(report, retry_failed=False)
+
+
 def test_other_kernels_do_not_hinder(suite: str) -> None:
     run = new_plan(suite, {}, 7, ("bench",)).run
     changed = run.model_copy(update={"environment": Environment(facts=run.environment.facts | {"kernel": "9.9"})})

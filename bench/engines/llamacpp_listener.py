@@ -53,7 +53,7 @@ def make_server(settings: Settings) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = settings.model
-    params.hostnames = ["127.0.0.1"]
+    listen_on_loopback(params)
     params.port = settings.port
     params.n_parallel = settings.slots
     params.n_ctx = settings.slots * settings.context_tokens
@@ -71,6 +71,13 @@ def make_server(settings: Settings) -> Any:
         params.cache_idle_slots = False
         params.n_ctx_checkpoints = 0
     return xllamacpp.Server(params)
+
+
+def listen_on_loopback(params: Any) -> None:
+    if hasattr(params, "hostnames"):
+        params.hostnames = ["127.0.0.1"]
+    else:  # before 2026.10
+        params.hostname = "127.0.0.1"
 
 
 def _take_switches(xllamacpp: Any, params: Any, settings: Settings) -> None:

@@ -42,8 +42,8 @@ def _environments(outcome: Outcome) -> list[RenderableType]:
     if outcome.differences:
         facts = [
             Column("Environment", [f"{one.key} (hard)" if one.hard else one.key for one in outcome.differences]),
-            Column("A", [_fact(one.a) for one in outcome.differences], wraps=12),
-            Column("B", [_fact(one.b) for one in outcome.differences], wraps=12),
+            Column("A", [one.shown[0] for one in outcome.differences], wraps=12),
+            Column("B", [one.shown[1] for one in outcome.differences], wraps=12),
         ]
         parts += [Text(), table(facts)]
     return parts
@@ -95,7 +95,3 @@ def _verdict(judged: RowJudgement) -> Text:
 
 def _side(judged: RowJudgement, side: Estimate) -> str:
     return quantity(side.value, METRICS[judged.row.metric].unit)
-
-
-def _fact(value: object) -> str:
-    return "unknown" if value is None else str(value)

@@ -14,10 +14,8 @@ from bench.engines.protocol import Informed, Source
 from monitor import devices
 from results.format import plain
 from results.record import Scalar
-from results.records import Environment
+from results.records import VARIABLE, Environment
 
-VARIABLE = "variable "
-"""Begins the names of facts that are variables of the process."""
 _TUNES = re.compile(
     r"(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|ONEDNN|DNNL|ATEN|TORCH|PYTORCH|TORCHINDUCTOR|GGML|CUDA|CUBLAS|MALLOC)_\w+|NVIDIA_TF32_OVERRIDE"
 )

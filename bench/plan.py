@@ -10,7 +10,7 @@ from typing import Any
 from bench.architecture import Architecture
 from bench.engines import support
 from bench.engines.protocol import Source
-from bench.environment import VARIABLE, environment, this_machine
+from bench.environment import environment, this_machine
 from bench.estimate import estimate
 from bench.expansion import Expansion, expand
 from bench.free_memory import free_bytes
@@ -24,7 +24,7 @@ from bench.suite import MOST_PROCESSES, Suite, absolute, anchor, find_suite, loa
 from bench.weights import resolve
 from results.cases import MemoryEstimate, PlannedCase
 from results.errors import NotComparableError, UsageError
-from results.records import HARD_FACTS, Environment, Report, Run
+from results.records import HARD_FACTS, VARIABLE, Environment, Report, Run
 from results.validation import validate
 
 

@@ -15,7 +15,7 @@ from results.verdict_words import band, changed, detectable, ratios, sided_warni
 
 def differences_frame(differences: Iterable[Difference]) -> pd.DataFrame:
     """What differs between the environments; hard differences forbid a comparison."""
-    rows = [(one.key, plain(str(one.a)), plain(str(one.b)), "yes" if one.hard else "no") for one in differences]
+    rows = [(one.key, *map(plain, one.shown), "yes" if one.hard else "no") for one in differences]
     return pd.DataFrame(rows, columns=["Fact", "A", "B", "Forbids comparing"])
 
 

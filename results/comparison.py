@@ -8,7 +8,7 @@ from typing import Any, Literal
 from results.cases import PlannedCase
 from results.metrics import METRICS
 from results.record import Scalar
-from results.records import Failure, RowWarning, Run
+from results.records import VARIABLE, Failure, RowWarning, Run
 from results.stats import CONFIDENCE, Estimate, Shift, blocked, changed_answers_p, exp, paired, welch
 from results.summary import warnings_to_dicts
 
@@ -21,6 +21,13 @@ class Difference:
     a: Scalar
     b: Scalar
     hard: bool
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Both values as text."""
+        absent = "not set" if self.key.startswith(VARIABLE) else "unknown"
+        a, b = (absent if value is None else str(value) for value in (self.a, self.b))
+        return a, b
 
 
 @dataclass(frozen=True)

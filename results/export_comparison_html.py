@@ -61,7 +61,7 @@ def _sides(outcome: Outcome) -> list[str]:
     ]
     parts = ["<h2>Environments</h2>"]
     if outcome.differences:
-        facts = [(one.key, _fact(one.a), _fact(one.b), "must agree" if one.hard else "") for one in outcome.differences]
+        facts = [(one.key, *one.shown, "must agree" if one.hard else "") for one in outcome.differences]
         parts.append(_table(("Fact", "A", "B", "To compare"), facts))
     else:
         parts.append("<p>Both sides ran in the same environment.</p>")
@@ -127,10 +127,6 @@ def _stacked(cell: str) -> str:
 
 def _sign(verdict: str) -> str:
     return f'<span class="sign {verdict}">{SIGNS[verdict]}</span>'
-
-
-def _fact(value: object) -> str:
-    return "unknown" if value is None else str(value)
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

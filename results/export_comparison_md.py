@@ -101,7 +101,7 @@ def _sides(outcome: Outcome) -> list[str]:
     rows = [(name, *map(inline, values)) for name, values in facts.items()]
     parts = ["## Sides", _table(rows[0], rows[1:])]
     if outcome.differences:
-        lines = [(inline(one.key), _fact(one.a), _fact(one.b), "must agree" if one.hard else "") for one in outcome.differences]
+        lines = [(inline(one.key), *map(inline, one.shown), "must agree" if one.hard else "") for one in outcome.differences]
         parts += ["### What differs between the environments", _table(("Fact", "A", "B", "To compare"), lines)]
     else:
         parts.append("Both sides ran in the same environment.")
@@ -113,10 +113,6 @@ def _commands(outcome: Outcome) -> list[str]:
     if outcome.accept:
         parts += ["## Accept", "If the change is meant, this makes B the baseline:", block(shell(outcome.accept))]
     return parts
-
-
-def _fact(value: object) -> str:
-    return "unknown" if value is None else inline(str(value))
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

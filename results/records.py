@@ -47,6 +47,9 @@ HARD_FACTS = frozenset(
 )
 """Facts whose difference forbids a comparison; every other fact is soft: shown, not refused."""
 
+VARIABLE = "variable "
+"""Begins the names of soft facts that are variables of the process; one that is missing was not set."""
+
 RunKind = Literal["bench", "probe", "scrape", "proxy", "host", "import"]
 
 

@@ -200,6 +200,11 @@ def test_hard_differences_are_refused_with_both_values_and_the_remedy() -> None:
     assert comparison.differences == (Difference("cpu_count", 2, 8, True), Difference("python", "3.11.7", "3.12.1", False))
 
 
+def test_what_a_side_lacks_is_unknown_and_a_variable_was_not_set() -> None:
+    assert Difference("kernel", None, "6.1", False).shown == ("unknown", "6.1")
+    assert Difference("variable OMP_NUM_THREADS", "1", None, False).shown == ("1", "not set")
+
+
 def test_a_hard_fact_that_one_side_lacks_is_a_difference() -> None:
     a = make_report()
     b = a.model_copy(update={"run": a.run.model_copy(update={"environment": make_environment(cpu_limit=1.5)})})

@@ -199,6 +199,13 @@ def _needed_by(rows: Sequence[RowJudgement]) -> str:
     return f"; about {ends} {_units(rows[0].row)} would show changes of their margins' size{some}"
 
 
+def open_cases(judgement: Judgement, most: int = 3) -> str:
+    """The cases that more processes may decide, so many by their labels; empty where there are none."""
+    labels = [planned.label for planned in judgement.undecided]
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return f"Undecided: {', '.join(labels[:most])}{more}." if labels else ""
+
+
 def labels_of(comparison: Comparison) -> dict[str, str]:
     """Each case's label by its id, with the id where several have the same label."""
     labels = {one.case.case_id: one.label for one in (*comparison.a_run.planned, *comparison.b_run.planned)}

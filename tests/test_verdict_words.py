@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from fakes import make_planned
+from fakes import make_case, make_planned
 from judgements import CALIBRATION, make_outcome, make_row
 
 from results.comparison import ComparisonRow
@@ -21,6 +21,7 @@ from results.verdict_words import (
     lacking,
     margin,
     needed,
+    open_cases,
     ratios,
     replicates,
     verdict_words,
@@ -113,6 +114,16 @@ def test_rows_that_lack_the_same_are_told_together() -> None:
         "Inconclusive in 2 rows: too wide; about 12 to 48 processes a side would show changes of their margins' size."
     ]
     assert told(0.0999, 0.1999, 3.0)[0].endswith("changes of their margins' size in 2 of them.")
+
+
+def test_open_cases_are_named_up_to_a_number() -> None:
+    judgement = make_outcome().judgement
+    assert judgement
+    cases = [make_planned(make_case(output_tokens=number)) for number in (8, 16, 32, 64)]
+    short, *_ = (planned.label for planned in cases)
+    assert open_cases(replace(judgement, undecided=())) == ""
+    assert open_cases(replace(judgement, undecided=tuple(cases[:1]))) == f"Undecided: {short}."
+    assert open_cases(replace(judgement, undecided=tuple(cases)), most=1) == f"Undecided: {short} and 3 more."
 
 
 def test_labels_that_several_cases_have_get_their_id() -> None:

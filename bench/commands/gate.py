@@ -134,10 +134,9 @@ def _named(place: Place) -> str:
 
 def _tell_look(judgement: Judgement) -> None:
     from results.format import plain
-    from results.verdict_words import headline
+    from results.verdict_words import headline, open_cases
 
-    undecided = [planned.label for planned in judgement.undecided]
-    click.echo(plain(headline(judgement) + (f" Undecided: {', '.join(undecided)}" if undecided else "")), err=True)
+    click.echo(plain(f"{headline(judgement)} {open_cases(judgement)}".rstrip()), err=True)
 
 
 def _default_baseline(store_url: str) -> str:

@@ -252,15 +252,17 @@ def _corroboration(judged: RowJudgement, rows: Sequence[RowJudgement]) -> int:
     if judged.verdict not in ("regression", "improvement"):
         return 0
     alike = (other.row for other in rows if other is not judged and other.verdict == judged.verdict)
-    return sum(other.metric == judged.row.metric or _are_related(other, judged.row) for other in alike)
+    return sum(are_related(other, judged.row) for other in alike)
 
 
-def _are_related(one: ComparisonRow, other: ComparisonRow) -> bool:
+def are_related(one: ComparisonRow, other: ComparisonRow) -> bool:
+    """Whether two rows that point the same way corroborate one another."""
     same_case = one.planned.case.case_id == other.planned.case.case_id
-    return same_case and kind_of(one) == kind_of(other) and not {one.metric, other.metric} & _WHOLES
+    same_kind = _kind_of(one) == _kind_of(other) and not {one.metric, other.metric} & _WHOLES
+    return one.metric == other.metric or (same_case and same_kind)
 
 
-def kind_of(row: ComparisonRow) -> str:
+def _kind_of(row: ComparisonRow) -> str:
     unit = METRICS[row.metric].unit
     return _KINDS.get(unit, unit)
 

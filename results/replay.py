@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results.gate import RowJudgement, kind_of
+from results.gate import RowJudgement, are_related
 from results.noise import Array, Noise
 from results.policy import Policy
 from results.stats import alpha_per_look
@@ -192,7 +192,5 @@ def _sure(p_values: Array, alpha: float) -> NDArray[np.bool_]:
 
 def _related(rows: Sequence[RowJudgement]) -> Codes:
     """Which rows corroborate one another, as 0 and 1."""
-    keys = [(one.row.metric, one.row.planned.case.case_id, kind_of(one.row)) for one in rows]
-    return np.array(
-        [[int(i != j and (a[0] == b[0] or a[1:] == b[1:])) for j, b in enumerate(keys)] for i, a in enumerate(keys)]
-    ).reshape(len(keys), len(keys))
+    related = [[int(a is not b and are_related(a.row, b.row)) for b in rows] for a in rows]
+    return np.array(related).reshape(len(rows), len(rows))

@@ -209,7 +209,10 @@ def test_an_interrupted_load_is_resumed_with_the_rest_and_only_the_rest(start: C
     before = report_of(run.folder)
     assert (before.status, len(before.measurements)) == ("interrupted", 1)
     assert [failure.kind for failure in before.failures] == ["interrupted"]
-    done = subprocess.run([*BENCH, "run", "--resume", "latest"], cwd=run.folder, capture_output=True, text=True, timeout=120)
+    env = {**os.environ}  # and not what a library of this process may have set, which the run that is resumed had not either
+    done = subprocess.run(
+        [*BENCH, "run", "--resume", "latest"], cwd=run.folder, capture_output=True, text=True, env=env, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     after = report_of(run.folder)
     assert after.status == "finished"
